@@ -1,0 +1,38 @@
+# make demo   train on real data and see a picture
+# make test   run the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+BENCHMARKS := ed_25gaussians ed_gradient_variance toy_densities digits_anomaly faults
+JOBS ?= 2
+
+.PHONY: demo test lint bench recipes clean
+
+# the tested versions; torch first, alone, so that a build of it that is already at hand is taken
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/chainfree train recipes/digits_anomaly/config.toml
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
+
+recipes: $(INSTALLED)
+	set -e; for name in ed_nearsightedness ed_w_stabilisation ed_t_m_w_ablation; do $(BIN)/chainfree recipes $$name; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,36 @@
+"""chainfree: energy-based models without Markov chains in the training loop.
+
+>>> import torch
+>>> import chainfree as cf
+>>> energy = cf.energies.MLP(dim=2, width=32)
+>>> loss = cf.losses.EnergyDiscrepancy(perturbation=cf.perturbations.Gaussian(t=1.0), draws=4, w=1.0)
+>>> report = cf.Engine(energy, loss, seed=0).fit(cf.batches(torch.randn(512, 2), size=128), steps=20)
+>>> report.stopped
+'completed'
+"""
+
+from . import datasets, energies, evaluation, functional, losses, objectives, perturbations, plotting, typing
+from ._version import __version__
+from .batches import SampledBatches, batches
+from .checks import ContractError
+from .engine import Engine, FitReport, Guard, TrainingDivergedError
+
+__all__ = [
+    "ContractError",
+    "Engine",
+    "FitReport",
+    "Guard",
+    "SampledBatches",
+    "TrainingDivergedError",
+    "__version__",
+    "batches",
+    "datasets",
+    "energies",
+    "evaluation",
+    "functional",
+    "losses",
+    "objectives",
+    "perturbations",
+    "plotting",
+    "typing",
+]
