@@ -1,0 +1,104 @@
+"""The one energy contract and the argument checks that everything shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .typing import Energy
+
+__all__ = [
+    "ContractError",
+    "energy_values",
+    "require_finite",
+    "require_in_unit_interval",
+    "require_non_negative",
+    "require_positive",
+    "require_positive_int",
+]
+
+
+class ContractError(ValueError):
+    """An energy returned something that is not one number per row."""
+
+
+def energy_values(energy: Energy, x: Tensor) -> Tensor:
+    """Evaluate ``energy`` on ``x`` and hold it to the contract ``(B, *event) -> (B,)``.
+
+    Half-precision energies (under autocast) come back as float32: what follows takes exponentials of differences.
+
+    Args:
+        energy: the energy.
+        x: rows, ``(B, *event)``.
+
+    Returns:
+        Energies in nats, ``(B,)``, at least float32.
+
+    Raises:
+        ContractError: the shape is not ``(B,)``, or the result is not a floating-point tensor.
+    """
+    values = energy(x)
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        raise ContractError(
+            f"the energy returned {_describe(values)}; it must return a floating-point tensor of shape (B,)"
+        )
+    rows = x.shape[0]
+    if values.shape != (rows,):
+        if values.shape == (rows, 1):
+            remedy = "squeeze the last axis: energy(x).squeeze(-1)"
+        elif values.dim() == 0:
+            remedy = "it returned one number for the whole batch; do not average over rows"
+        else:
+            remedy = "return one number per row, shape (B,)"
+        raise ContractError(
+            f"the energy returned shape {tuple(values.shape)} for {rows} rows of shape {tuple(x.shape[1:])}; {remedy}"
+        )
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _describe(value: object) -> str:
+    return f"a tensor of {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _require(name: str, value: Any, holds: Callable[[float], bool], wanted: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not holds(float(value)):
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is a finite number above zero."""
+    _require(name, value, lambda v: math.isfinite(v) and v > 0, "a finite number above 0")
+
+
+def require_non_negative(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is a finite number of at least zero."""
+    _require(name, value, lambda v: math.isfinite(v) and v >= 0, "a finite number of at least 0")
+
+
+def require_in_unit_interval(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless ``0 <= value < 1``."""
+    _require(name, value, lambda v: 0 <= v < 1, "a number in [0, 1)")
+
+
+def require_positive_int(name: str, value: int) -> None:
+    """Raise ``ValueError`` unless ``value`` is a whole number above zero."""
+    if not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
+    _require(name, value, lambda v: v > 0, "a whole number above 0")
+
+
+def require_finite(name: str, values: Tensor) -> None:
+    """Raise ``ValueError`` that names the first row with a NaN or an infinity."""
+    if values.is_floating_point():
+        finite = torch.isfinite(values)
+        if not bool(finite.all()):
+            bad = ~finite.reshape(len(values), -1).all(dim=1) if values.dim() else ~finite.reshape(1)
+            count, first = int(bad.sum()), int(bad.nonzero()[0])
+            raise ValueError(
+                f"{name} has NaN or infinite values in {count} of {len(bad)} rows, first in row {first}; "
+                "drop or fill these rows"
+            )

@@ -1,0 +1,107 @@
+"""The protocols that every layer of chainfree speaks.
+
+Sign convention everywhere: ``p(x) = exp(-E(x)) / Z``. Low energy is likely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+__all__ = ["Batch", "Batches", "Density", "Energy", "Loss", "LossOutput", "Objective", "Update"]
+
+
+class Energy(Protocol):
+    """A callable that maps ``(B, *event)`` to ``(B,)``: an ``nn.Module``, a closed form, a plain function."""
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+
+@runtime_checkable
+class Density(Protocol):
+    """A normalised density that can be evaluated and drawn from."""
+
+    def log_prob(self, x: Tensor, /) -> Tensor:
+        """``(B, *event)`` to the log-density in nats, ``(B,)``."""
+        ...
+
+    def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` independent draws, ``(n, *event)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows ``x`` of shape ``(B, *event)`` and, where there are labels, ``y`` of shape ``(B,)``."""
+
+    x: Tensor
+    y: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same rows on another device (a no-op where they are there already)."""
+        return Batch(self.x.to(device), None if self.y is None else self.y.to(device))
+
+
+class Batches(Protocol):
+    """An endless, resumable stream of batches."""
+
+    def __next__(self) -> Batch: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the stream, as plain numbers and strings."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Move to a saved position; raises ``ValueError`` if it belongs to other data."""
+        ...
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """What a loss returns.
+
+    Args:
+        loss: the scalar to minimise, shape ``()``, with its graph.
+        metrics: detached 0-d tensors. Nothing here is brought to the host before it is logged.
+    """
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Loss(Protocol):
+    """A stateless recipe from an energy and rows to a scalar."""
+
+    def __call__(self, energy: Energy, x: Tensor, /, *, generator: torch.Generator | None = None) -> LossOutput: ...
+
+
+@dataclass(frozen=True)
+class Update:
+    """One player's turn: ``loss`` is minimised over the parameters of ``player``."""
+
+    player: str
+    loss: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """Several players that take turns, as a coroutine.
+
+    ``updates`` yields; the engine steps that player and resumes it, so code after a ``yield`` sees the new parameters.
+    """
+
+    def players(self, energy: torch.nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
+        """Parameters of each player, by name, in the order of their turns."""
+        ...
+
+    def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+        """The turns of one round."""
+        ...
