@@ -1,0 +1,28 @@
+"""Energies: networks, closed forms with known log Z, and ways to put them together."""
+
+from .analytic import AnalyticEnergy, Banana, DoubleWell, Funnel, Gaussian, GaussianMixture, Ring
+from .compose import Mixture, Sum, Tempered, Tilted
+from .conv import ConvNet
+from .coordinates import Coordinates, InCoordinates
+from .mlp import MLP, FourierMLP
+from .resnet import ResNet
+
+__all__ = [
+    "MLP",
+    "AnalyticEnergy",
+    "Banana",
+    "ConvNet",
+    "Coordinates",
+    "DoubleWell",
+    "FourierMLP",
+    "Funnel",
+    "Gaussian",
+    "GaussianMixture",
+    "InCoordinates",
+    "Mixture",
+    "ResNet",
+    "Ring",
+    "Sum",
+    "Tempered",
+    "Tilted",
+]

@@ -1,0 +1,11 @@
+"""Energies with a known log Z and an exact sampler: targets, bases, oracles for tests."""
+
+from .banana import Banana
+from .base import AnalyticEnergy
+from .double_well import DoubleWell
+from .funnel import Funnel
+from .gaussian import Gaussian
+from .mixture import GaussianMixture
+from .ring import Ring
+
+__all__ = ["AnalyticEnergy", "Banana", "DoubleWell", "Funnel", "Gaussian", "GaussianMixture", "Ring"]

@@ -1,0 +1,101 @@
+"""Mixture of Gaussians, isotropic or with full covariances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import AnalyticEnergy
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(AnalyticEnergy):
+    r""":math:`E(x) = -\log \sum_k \pi_k N(x; \mu_k, \Sigma_k)`, normalised, so log Z = 0.
+
+    Args:
+        means: ``(K, dim)``.
+        covariance: one variance for all (a number), or ``(K, dim, dim)``.
+        weights: ``(K,)``, positive; scaled to sum to one; equal by default.
+
+    Raises:
+        ValueError: shapes that do not fit, weights or covariances that are not positive.
+
+    >>> mixture = GaussianMixture(torch.tensor([[-1.0], [1.0]]), 0.1, weights=[0.2, 0.8])
+    >>> mixture(torch.zeros(5, 1)).shape
+    torch.Size([5])
+    """
+
+    def __init__(
+        self,
+        means: Tensor,
+        covariance: float | Tensor = 1.0,
+        weights: Tensor | Sequence[float] | None = None,
+    ) -> None:
+        if means.dim() != 2:
+            raise ValueError(f"means must be (K, dim), got {tuple(means.shape)}")
+        means = means if means.is_floating_point() else means.to(torch.get_default_dtype())
+        components, dim = means.shape
+        weights = torch.ones(components) if weights is None else torch.as_tensor(weights)
+        if weights.shape != (components,) or not bool((weights > 0).all()):
+            raise ValueError(f"weights must be {components} positive numbers, got {weights.tolist()!r}")
+        eye = torch.eye(dim, dtype=torch.float64)
+        full = eye * covariance if isinstance(covariance, float | int) else covariance.double()
+        factor, info = torch.linalg.cholesky_ex(full.expand(components, dim, dim))
+        if bool((info != 0).any()):
+            raise ValueError("a covariance is not positive definite; add a small multiple of the identity")
+        super().__init__(dim, log_z=0.0)
+        log_weights = weights.double().log() - weights.double().sum().log()
+        log_norm = 0.5 * dim * math.log(2 * math.pi) + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        whiten = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        self.means: Tensor
+        self.log_weights: Tensor
+        self.offsets: Tensor
+        self.factor: Tensor
+        self.whiten: Tensor
+        self.whitened_means: Tensor
+        self.register_buffer("means", means.clone())
+        self.register_buffer("log_weights", log_weights.to(means.dtype))
+        self.register_buffer("offsets", (log_weights - log_norm).to(means.dtype))
+        self.register_buffer("factor", factor.to(means.dtype))
+        # (dim, K, dim): one matrix product whitens a row by every component at once
+        self.register_buffer("whiten", whiten.permute(2, 0, 1).contiguous().to(means.dtype))
+        self.register_buffer("whitened_means", (whiten @ means.double().unsqueeze(-1)).squeeze(-1).to(means.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Energy in nats, ``(B, dim) -> (B,)``."""
+        whitened = (x @ self.whiten.flatten(1)).unflatten(-1, self.whitened_means.shape)
+        distance = (whitened - self.whitened_means).square().sum(dim=-1)
+        return -torch.logsumexp(self.offsets - 0.5 * distance, dim=-1)
+
+    def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` independent draws, ``(n, dim)``."""
+        component = torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)
+        noise = self._normal(n, self.dim, like=self.means, generator=generator)
+        return self.means[component] + torch.einsum("nij,nj->ni", self.factor[component], noise)
+
+    @classmethod
+    def from_sklearn(cls, fitted: Any, *, dtype: torch.dtype = torch.float32) -> GaussianMixture:
+        """The same density as a fitted ``sklearn.mixture.GaussianMixture`` of any covariance type.
+
+        Raises:
+            ValueError: the mixture is not fitted.
+        """
+        if not hasattr(fitted, "means_"):
+            raise ValueError("the scikit-learn mixture is not fitted; call its fit(X) first")
+        means = torch.from_numpy(fitted.means_)
+        components, dim = means.shape
+        given = torch.from_numpy(fitted.covariances_)
+        eye = torch.eye(dim, dtype=given.dtype)
+        covariance = {
+            "full": lambda: given,
+            "tied": lambda: given.expand(components, dim, dim),
+            "diag": lambda: torch.diag_embed(given),
+            "spherical": lambda: given.view(-1, 1, 1) * eye,
+        }[fitted.covariance_type]()
+        mixture = cls(means, covariance, torch.from_numpy(fitted.weights_))
+        return mixture.to(dtype)

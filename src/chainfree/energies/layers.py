@@ -1,0 +1,62 @@
+"""Parts that the networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
+
+__all__ = ["Activation", "activation_layer", "normed", "zero_last_layer_"]
+
+Activation = Literal["silu", "gelu", "softplus", "relu", "leaky_relu", "tanh", "elu"]
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+}
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def activation_layer(name: str) -> nn.Module:
+    """The activation of that name.
+
+    Raises:
+        ValueError: no such activation; the message lists them.
+    """
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {name!r}")
+    return _ACTIVATIONS[name]()
+
+
+def normed(layer: Layer, spectral_norm: bool) -> Layer:
+    """The layer, with its weight's largest singular value held at one where asked for (Miyato et al., 2018)."""
+    if spectral_norm:
+        _spectral_norm(layer)  # in place: it parametrises the weight
+    return layer
+
+
+def zero_last_layer_(network: nn.Module) -> None:
+    """Set the last linear or convolutional layer (in order of registration) to zero, so the network starts as E = 0.
+
+    Raises:
+        ValueError: the network has no such layer, or its last one is spectrally normed and cannot be zero.
+    """
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    if not layers:
+        raise ValueError(f"{type(network).__name__} has no linear or convolutional layer to start at zero")
+    last = layers[-1]
+    if nn.utils.parametrize.is_parametrized(last, "weight"):
+        raise ValueError("the last layer is spectrally normed and cannot start at zero; leave the norm off there")
+    with torch.no_grad():
+        last.weight.zero_()
+        if last.bias is not None:
+            last.bias.zero_()
