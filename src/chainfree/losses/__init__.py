@@ -1,0 +1,5 @@
+"""Losses for energies, one method per file."""
+
+from .energy_discrepancy import EnergyDiscrepancy
+
+__all__ = ["EnergyDiscrepancy"]
