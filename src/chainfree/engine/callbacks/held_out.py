@@ -1,0 +1,88 @@
+"""A metric on held-out data while training, and stopping when it gets no better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ...checks import require_positive_int
+from .base import Callback
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+__all__ = ["HeldOut"]
+
+
+class HeldOut(Callback):
+    """Evaluates the averaged energy every so often; with ``patience``, stops early and puts the best weights back.
+
+    Args:
+        metric: the averaged energy to a number, lower is better. It must use a generator of its own, made afresh from a
+            fixed seed each time, so that it compares like with like and leaves the training's randomness alone.
+        every: steps between evaluations.
+        patience: evaluations without a new best before training stops; ``None`` only watches.
+        name: under which the metric is logged.
+    """
+
+    def __init__(
+        self,
+        metric: Callable[[nn.Module], float],
+        *,
+        every: int = 500,
+        patience: int | None = None,
+        name: str = "held_out_loss",
+    ) -> None:
+        require_positive_int("every", every)
+        if patience is not None:
+            require_positive_int("patience", patience)
+        self._metric = metric
+        self._every = every
+        self._patience = patience
+        self._name = name
+        self.best: float | None = None
+        self.best_step = 0
+        self._best_weights: dict[str, Any] = {}
+        self._since_best = 0
+
+    def on_step(self, engine: Engine) -> None:
+        """Evaluate when it is time."""
+        if engine.step % self._every:
+            return
+        energy = engine.averaged_energy()
+        value = self._metric(energy)
+        engine.add_to_log(self._name, value)
+        # a NaN is never the best, not even the first
+        if value < (math.inf if self.best is None else self.best):
+            self.best, self.best_step, self._since_best = value, engine.step, 0
+            if self._patience is not None:
+                self._best_weights = energy.state_dict()
+        else:
+            self._since_best += 1
+        if self._patience is not None and self._since_best >= self._patience:
+            best = "infinity" if self.best is None else f"{self.best:.4g}"
+            engine.request_stop(f"no better {self._name} than {best} at step {self.best_step}")
+
+    def on_end(self, engine: Engine, stopped: str) -> None:
+        """Put the best weights back, if training ended of itself."""
+        if self._best_weights and stopped not in ("diverged", "interrupted", "failed"):
+            engine.adopt_weights(self._best_weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best value so far and its weights."""
+        return {
+            "best": self.best,
+            "best_step": self.best_step,
+            "since_best": self._since_best,
+            "best_weights": self._best_weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the search where it was."""
+        self.best = state["best"]
+        self.best_step = state["best_step"]
+        self._since_best = state["since_best"]
+        self._best_weights = state["best_weights"]

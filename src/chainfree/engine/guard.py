@@ -1,0 +1,137 @@
+"""The divergence guard: training never goes on from a broken state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import require_positive, require_positive_int
+from ..typing import Batch, Update
+
+__all__ = ["Guard", "Retries", "Symptom", "TrainingDivergedError", "Watch", "non_finite_rows"]
+
+
+class TrainingDivergedError(RuntimeError):
+    """Training diverged and lower learning rates did not help; the last good state is restored (and on disk)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """When to call training diverged, and how often to try again.
+
+    Losses and mean energies are watched at every step. On the CPU a bad one stops the step before it is taken. On an
+    accelerator the worst one is kept on the device and looked at every ``every`` steps, so that nothing waits; the state
+    restored is older than anything bad either way.
+
+    Args:
+        limit: magnitude in nats above which a loss or a mean energy counts as runaway.
+        every: steps between good states kept in memory (and between looks, on an accelerator).
+        tries: how often the last good state is restored, each time at a learning rate ``backoff`` times lower, before
+            :class:`TrainingDivergedError`. The count starts afresh after ``10 * every`` good steps.
+        backoff: in (0, 1).
+    """
+
+    limit: float = 1e6
+    every: int = 200
+    tries: int = 3
+    backoff: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_positive("limit", self.limit)
+        require_positive_int("every", self.every)
+        require_positive_int("tries", self.tries)
+        if not 0 < self.backoff < 1:
+            raise ValueError(f"backoff must be between 0 and 1, got {self.backoff!r}")
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """What was seen: which player and quantity, its value, and at which step it was noticed."""
+
+    player: str
+    quantity: str
+    value: float
+    step: int
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of player '{self.player}' was {self.value:g} at step {self.step}"
+
+
+class Retries:
+    """How often training was restarted, and at which share of the learning rate it runs now."""
+
+    def __init__(self) -> None:
+        self.lr_factor = 1.0
+        self._tries = 0
+        self._last_step = 0
+
+    def one_more(self, guard: Guard, *, noticed: int, restart: int) -> bool:
+        """Lower the rate for a restart at step ``restart``; ``False`` when the tries are used up."""
+        fresh = noticed - self._last_step >= 10 * guard.every
+        self._tries = 1 if fresh else self._tries + 1
+        self._last_step = restart
+        if self._tries > guard.tries:
+            return False
+        self.lr_factor *= guard.backoff
+        return True
+
+    def state_dict(self) -> dict[str, float]:
+        """Three numbers."""
+        return {"lr_factor": self.lr_factor, "tries": self._tries, "last_step": self._last_step}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take up a saved state."""
+        self.lr_factor = state["lr_factor"]
+        self._tries, self._last_step = int(state["tries"]), int(state["last_step"])
+
+
+class Watch:
+    """Looks at every update of a run on behalf of a :class:`Guard`."""
+
+    def __init__(self, guard: Guard, device: torch.device) -> None:
+        self.every = guard.every
+        self._guard = guard
+        self._immediate = device.type == "cpu"
+        self._worst: dict[tuple[str, str], Tensor] = {}
+
+    def sees(self, update: Update, step: int) -> Symptom | None:
+        """A symptom in this update, on the CPU; on an accelerator it is only noted."""
+        for quantity, value in _watched(update).items():
+            if self._immediate:
+                symptom = self._judge(update.player, quantity, value.item(), step)
+                if symptom is not None:
+                    return symptom
+            else:
+                key = (update.player, quantity)
+                # maximum() keeps a NaN once it has one
+                self._worst[key] = torch.maximum(self._worst.get(key, value.abs()), value.abs())
+        return None
+
+    def looks(self, step: int) -> Symptom | None:
+        """A symptom among the noted ones: a device-to-host sync, so only every ``guard.every`` steps."""
+        worst, self._worst = self._worst, {}
+        for (player, quantity), value in worst.items():
+            symptom = self._judge(player, quantity, value.item(), step)
+            if symptom is not None:
+                return symptom
+        return None
+
+    def _judge(self, player: str, quantity: str, value: float, step: int) -> Symptom | None:
+        healthy = math.isfinite(value) and abs(value) <= self._guard.limit
+        return None if healthy else Symptom(player, quantity, value, step)
+
+
+def _watched(update: Update) -> Mapping[str, Tensor]:
+    energies = {name: value for name, value in update.metrics.items() if name.startswith("energy")}
+    return {"loss": update.loss.detach(), **energies}
+
+
+def non_finite_rows(batch: Batch) -> int:
+    """How many rows of a batch hold a NaN or an infinity."""
+    if not batch.x.is_floating_point():
+        return 0
+    return int((~torch.isfinite(batch.x)).reshape(len(batch), -1).any(dim=1).sum())
