@@ -1,0 +1,25 @@
+"""Every picture the program draws. Each function returns a ``matplotlib.figure.Figure``; ``save`` writes it.
+
+Needs the extra ``chainfree[plot]``; the import of matplotlib waits until the first picture.
+"""
+
+from .density_panels import density_beside_truth
+from .energy_landscape import landscape
+from .files import save
+from .histogram import energy_histogram
+from .image_ranking import ranked_images
+from .seed_curves import curves
+from .slices import Panel, line_panels
+from .training import training_curves
+
+__all__ = [
+    "Panel",
+    "curves",
+    "density_beside_truth",
+    "energy_histogram",
+    "landscape",
+    "line_panels",
+    "ranked_images",
+    "save",
+    "training_curves",
+]
