@@ -1,0 +1,5 @@
+"""The command ``chainfree``."""
+
+from .main import main
+
+__all__ = ["main"]

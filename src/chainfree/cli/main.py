@@ -1,0 +1,100 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from .._version import __version__
+from ..checks import ContractError
+from ..datasets import DataError
+from ..engine import CheckpointError, TrainingDivergedError
+from .doctor import doctor
+from .errors import UsageError
+from .evaluate import evaluate, plot, score
+from .recipes import recipes
+from .train import train
+
+__all__ = ["main"]
+
+_USAGE = """usage: chainfree COMMAND ...
+
+commands:
+  train CONFIG.toml | --data DATA ...   train an energy-based model; --resume RUN goes on with one
+  evaluate RUN                          held-out scores of a trained run
+  score RUN DATA --out FILE.csv         energy of every row of new data
+  plot RUN                              draw a run's pictures again
+  recipes [NAME]                        list the experiments, or run one
+  doctor                                versions, devices, threads, data found
+
+chainfree COMMAND --help says more."""
+
+_FUNCTIONS: dict[str, Callable[..., int]] = {
+    "evaluate": evaluate,
+    "score": score,
+    "plot": plot,
+    "recipes": recipes,
+    "doctor": doctor,
+}
+_POSITIONAL = {"evaluate": ("run",), "score": ("run", "data"), "plot": ("run",), "recipes": ("name",)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: without the program's name; the process's own by default.
+
+    Returns:
+        The exit status: 0; 2 when the input is at fault; 3 when training diverged; 128 plus a signal's number; 1 for a
+        fault of the program itself.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except (UsageError, DataError, CheckpointError, ContractError, ArgumentError) as error:
+        return _fail(str(error), status=2)
+    except TrainingDivergedError as error:
+        return _fail(str(error), status=3)
+    except ImportError as error:
+        return _fail(str(error), status=2)
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: {error.filename}; check the path and its permissions", status=2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", status=130)
+    except Exception as error:
+        if os.environ.get("CHAINFREE_DEBUG"):
+            raise
+        return _fail(f"{type(error).__name__}: {error} (CHAINFREE_DEBUG=1 shows where)", status=1)
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_USAGE)  # noqa: T201
+        return 0 if given else 2
+    if given[0] in ("-V", "--version"):
+        print(__version__)  # noqa: T201
+        return 0
+    command, rest = given[0], given[1:]
+    if command == "train":
+        return train(rest)
+    if command not in _FUNCTIONS:
+        raise UsageError(f"unknown command {command!r}; there are train, {', '.join(_FUNCTIONS)}")
+    return _FUNCTIONS[command](**_parsed(command, rest))
+
+
+def _parsed(command: str, rest: list[str]) -> dict[str, Any]:
+    parser = ArgumentParser(prog=f"chainfree {command}", exit_on_error=False)
+    parser.add_function_arguments(_FUNCTIONS[command], None, as_positional=True)
+    parsed: dict[str, Any] = parser.parse_args(rest).as_dict()
+    return parsed
+
+
+def _fail(message: str, *, status: int) -> int:
+    print(f"chainfree: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return status

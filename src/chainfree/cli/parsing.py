@@ -1,0 +1,119 @@
+"""Settings from flags and TOML files, by jsonargparse from the type hints of the settings."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from argparse import ArgumentError
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import tomli_w
+from jsonargparse import ArgumentParser
+
+from .errors import UsageError
+
+__all__ = ["dump_settings", "parse_settings"]
+
+Settings = TypeVar("Settings")
+
+_LONGEST = 400
+
+
+def parse_settings(kind: type[Settings], arguments: Sequence[str], *, command: str) -> Settings:
+    """Settings from ``arguments``, where ``--config FILE`` and single flags may stand in any order; later ones win.
+
+    Raises:
+        UsageError: unknown keys, wrong types, values out of range, a config file that cannot be read.
+        SystemExit: after ``--help``.
+    """
+    _check_config_files(arguments)
+    parser = ArgumentParser(
+        prog=f"chainfree {command}", exit_on_error=False, parser_mode="toml", description=kind.__doc__
+    )
+    parser.add_argument("--config", action="config", help="a TOML file with any of the settings below")
+    parser.add_class_arguments(kind, None)
+    try:
+        namespace = parser.parse_args(_listed(arguments))
+        namespace.pop("config", None)
+        settings: Settings = kind(**parser.instantiate_classes(namespace).as_dict())
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise UsageError(_one_line(str(error), kind)) from error
+    return settings
+
+
+def dump_settings(settings: Any) -> str:
+    """The settings as TOML, defaults included, so that a run's config says all; ``None``, TOML's lack, is left out."""
+    return tomli_w.dumps(_without_none(asdict(settings)))
+
+
+def _without_none(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in record.items()
+        if value is not None
+    }
+
+
+def _check_config_files(arguments: Sequence[str]) -> None:
+    """Read every config file once for a clear message: jsonargparse's own speaks of its parser."""
+    for position, argument in enumerate(arguments):
+        if argument == "--config" and position + 1 < len(arguments):
+            name = arguments[position + 1]
+        elif argument.startswith("--config="):
+            name = argument.removeprefix("--config=")
+        else:
+            continue
+        try:
+            tomllib.loads(Path(name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(
+                f"cannot read the config file {name!r}: {error.strerror}; give the path of a .toml file"
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
+            raise UsageError(f"{name} is not valid TOML: {' '.join(str(error).split())}") from error
+
+
+def _listed(arguments: Sequence[str]) -> list[str]:
+    """``--drop a,b`` as the list that jsonargparse wants."""
+    listed = list(arguments)
+    for position, argument in enumerate(listed[:-1]):
+        value = listed[position + 1]
+        if argument == "--drop" and not value.startswith("["):
+            listed[position + 1] = json.dumps([name.strip() for name in value.split(",")])
+    return listed
+
+
+def _one_line(message: str, kind: type) -> str:
+    """jsonargparse's message without its own vocabulary, and with a near name where a key is unknown."""
+    text = re.sub(r"\s+", " ", message).strip()
+    unknown = re.search(r"(?:nrecognized arguments: (?:--)?|does not accept option ')([\w.\-]+)", text)
+    if unknown:
+        name = unknown[1]
+        keys = _keys(kind)
+        near = difflib.get_close_matches(name, [*keys, *(key.rpartition(".")[2] for key in keys)], n=3)
+        hint = f"did you mean {', '.join(dict.fromkeys(near))}?" if near else "--help lists all settings"
+        return f"unknown setting {name!r}; {hint}"
+    text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("typing.Literal", "one of ").replace("NoneType", "nothing")
+    text = re.sub(r'^Parser key "([^"]+)": ', r"setting \1: ", text)
+    if text.startswith("the following arguments are required: "):
+        missing = text.removeprefix("the following arguments are required: ")
+        return f"{missing} is missing; give it as a flag (--{missing} ...) or in a config file"
+    if "Does not validate against any of the Union" in text:
+        key, _, rest = text.partition(":")
+        return f"{key}: no allowed type fits{rest.rpartition('Given value:')[2]}; --help shows its type"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _keys(kind: type, prefix: str = "") -> list[str]:
+    hints = get_type_hints(kind)
+    found: list[str] = []
+    for entry in fields(kind):
+        found.append(prefix + entry.name)
+        if is_dataclass(hints[entry.name]):
+            found += _keys(hints[entry.name], f"{prefix}{entry.name}.")
+    return found

@@ -1,0 +1,69 @@
+"""``chainfree recipes``: the experiments that come with chainfree."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import plotting
+from .errors import UsageError
+from .tables import text_table
+
+__all__ = ["recipes", "recipes_folder"]
+
+
+def recipes(name: str | None = None, out: str = "results", threads: int | None = None) -> int:
+    """List the recipes, or run one that is an experiment.
+
+    Args:
+        name: of a recipe; without it they are listed.
+        out: folder for the experiment's ``NAME.json`` and ``NAME.png``.
+        threads: of the processor; all by default.
+    """
+    folder = recipes_folder()
+    found = sorted(path.name for path in folder.iterdir() if any(path.glob("*.toml")))
+    if name is None:
+        print(text_table(["recipe", "what it shows"], [[n, _title(folder / n)] for n in found]))  # noqa: T201
+        print(f"\nconfig files in {folder}")  # noqa: T201
+        return 0
+    if name not in found:
+        raise UsageError(f"no recipe is called {name!r}; there are {', '.join(found)}")
+    config = folder / name / "config.toml"
+    settings = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    if "experiment" not in settings:
+        files = ", ".join(str(path) for path in sorted((folder / name).glob("*.toml")))
+        raise UsageError(f"{name} is a training run: chainfree train CONFIG, with CONFIG one of {files}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    _run(name, settings, Path(out), threads)
+    return 0
+
+
+def recipes_folder() -> Path:
+    """Where the recipes lie: in the package when it was installed from a wheel, beside ``src`` in a checkout."""
+    installed = Path(str(resources.files("chainfree"))) / "_recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "recipes"
+
+
+def _title(folder: Path) -> str:
+    readme = folder / "README.md"
+    first = readme.read_text(encoding="utf-8").partition("\n")[0] if readme.is_file() else ""
+    return first.lstrip("# ")
+
+
+def _run(name: str, settings: dict[str, Any], out: Path, threads: int | None) -> None:
+    # pictures belong to an experiment, so this needs the plot extra
+    from ..experiments import EXPERIMENTS, Recorder
+
+    kind = EXPERIMENTS[settings.pop("experiment")]
+    experiment = kind(**settings)
+    flag = "" if threads is None else f" --threads {threads}"
+    recorder = Recorder(name, f"chainfree recipes {name}{flag}", out, experiment.seeds)
+    figures, picture = experiment.run()
+    path = recorder.write(figures)
+    print(path.read_text(encoding="utf-8"))  # noqa: T201
+    print(f"{path} and {plotting.save(picture, out / f'{name}.png')}")  # noqa: T201

@@ -1,0 +1,160 @@
+"""Scores and pictures of a trained run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor, nn
+
+from .. import plotting
+from ..checks import energy_values
+from ..datasets import AnomalySplit
+from ..engine import read_metrics
+from ..engine.atomic import write_text
+from ..evaluation import anomaly_scores, held_out_nll, log_density_mse, log_z_quadrature, nll_gap
+from ..evaluation.partition import LogZ
+from .models import Model
+from .run_folder import RunFolder
+from .settings import TrainSettings
+from .sources import Source
+from .tables import text_table
+
+__all__ = ["draw_report", "evaluate_run", "held_out_loss", "planar_log_z", "summary_text"]
+
+_ROWS_AT_A_TIME = 8192
+_NEIGHBOURS = 5
+_TREES = 200
+
+
+def energies(energy: nn.Module, x: Tensor) -> Tensor:
+    """Energies of many rows, some at a time, ``(N, *event) -> (N,)``."""
+    with torch.no_grad():
+        return torch.cat([energy_values(energy, part) for part in x.split(_ROWS_AT_A_TIME)])
+
+
+def held_out_loss(settings: TrainSettings, energy: nn.Module, scaled: Tensor) -> float:
+    """The training loss on scaled held-out rows, at most 4,096 of them, always with the same noise."""
+    loss, generator = settings.loss.build(), torch.Generator(scaled.device).manual_seed(0)
+    rows = scaled[:4096]
+    with torch.no_grad():
+        parts = [loss(energy, part, generator=generator).loss * len(part) for part in rows.split(1024)]
+    return float(torch.stack(parts).sum()) / len(rows)
+
+
+def planar_log_z(model: Model, scaled: Tensor) -> LogZ:
+    """log Z by quadrature in scaled coordinates, up to two features; scaling leaves it unchanged.
+
+    The box starts at twice the extent of the rows and is widened until no mass lies on its edge.
+    """
+    half = 2 * scaled.abs().amax(0)
+    for _ in range(4):
+        bounds = [(-h, h) for h in half.tolist()]
+        try:
+            return log_z_quadrature(model.energy, bounds, points=1001 if len(bounds) == 2 else 100_001)
+        except ValueError as error:
+            problem = error
+            half = 1.5 * half
+    raise problem
+
+
+def evaluate_run(settings: TrainSettings, source: Source, model: Model) -> dict[str, Any]:
+    """All scores of a run as plain numbers."""
+    energy, held_out = model.in_data_units(), source.held_out
+    scaled = model.scaled(held_out)
+    summary: dict[str, Any] = {
+        "data": source.title,
+        "rows": {"train": None if source.density is not None else len(source.train), "held_out": len(held_out)},
+        "held_out_loss": held_out_loss(settings, model.energy, scaled),
+    }
+    if scaled.dim() == 2 and scaled.shape[1] <= 2:
+        log_z = planar_log_z(model, scaled)
+        summary["log_z"], summary["log_z_error"] = log_z.value, log_z.standard_error
+        summary["held_out_nll"] = held_out_nll(energy, log_z.value, held_out)
+        if source.density is not None:
+            summary["nll_gap"] = nll_gap(energy, log_z.value, source.density, held_out)
+            summary["mse_log_density"] = log_density_mse(energy, log_z.value, source.density, held_out)
+    if source.anomalies is not None:
+        summary["anomaly"] = _anomaly_table(energy, source.anomalies, settings.seed)
+        summary["rows"]["test"] = len(source.anomalies.y_test)
+        summary["rows"]["test_anomalies"] = int(source.anomalies.y_test.sum())
+        # the detectors beside it are given the rows that were held out for validation too
+        summary["rows"]["train_baselines"] = len(source.anomalies.x_train)
+    return summary
+
+
+def _anomaly_table(energy: nn.Module, split: AnomalySplit, seed: int) -> dict[str, dict[str, float]]:
+    train, test = split.x_train.numpy(), split.x_test.numpy()
+    neighbours = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(train)
+    forest = IsolationForest(n_estimators=_TREES, random_state=seed % 2**32).fit(train)
+    scores = {
+        "chainfree": energies(energy, split.x_test).numpy(),
+        "k-NN": neighbours.kneighbors(test)[0][:, -1],
+        "IsolationForest": -forest.score_samples(test),
+    }
+    labels = split.y_test.numpy()
+    table = {}
+    for method, score in scores.items():
+        result = anomaly_scores(score, labels)
+        table[method] = {"auroc": result.auroc, "average_precision": result.average_precision}
+    return table
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """The scores as a table."""
+    counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in summary["rows"].items() if n is not None)
+    lines = [f"{summary['data']}: rows: {counts}"]
+    names = {
+        "held_out_loss": "held-out loss (nats)",
+        "log_z": "log Z",
+        "held_out_nll": "held-out NLL (nats)",
+        "nll_gap": "NLL above the truth (nats)",
+        "mse_log_density": "MSE of log-density",
+    }
+    rows = [[label, f"{summary[key]:.4f}"] for key, label in names.items() if key in summary]
+    lines += ["", text_table(["score", "value"], rows)]
+    if "anomaly" in summary:
+        table = [[m, f"{s['auroc']:.4f}", f"{s['average_precision']:.4f}"] for m, s in summary["anomaly"].items()]
+        lines += ["", text_table(["held-out anomalies", "AUROC", "average precision"], table)]
+    return "\n".join(lines)
+
+
+def draw_report(run: RunFolder, source: Source, model: Model, summary: dict[str, Any]) -> list[str]:
+    """Write ``summary.json`` and every picture that suits the data; returns the pictures' names."""
+    write_text(run.report / "summary.json", json.dumps(summary, indent=2) + "\n")
+    energy, figures = model.in_data_units(), {}
+    records = read_metrics(run.metrics)
+    if any("loss" in record for record in records):
+        figures["curves"] = plotting.training_curves(records, title=source.title)
+    if source.anomalies is not None:
+        split = source.anomalies
+        values = energies(energy, split.x_test)
+        auroc = summary["anomaly"]["chainfree"]["auroc"]
+        groups = {"normal": values[split.y_test == 0], "anomalous": values[split.y_test == 1]}
+        figures["energies"] = plotting.energy_histogram(groups, title=f"{source.title}: AUROC {auroc:.3f}")
+        if source.image_shape is not None:
+            figures["ranked"] = plotting.ranked_images(
+                split.x_test.view(-1, *source.image_shape), values, labels=split.y_test, title=source.title
+            )
+    else:
+        n = len(source.held_out)
+        groups = {"training": energies(energy, source.train[:n]), "held out": energies(energy, source.held_out)}
+        figures["energies"] = plotting.energy_histogram(groups, title=source.title)
+    if source.held_out.dim() == 2 and source.held_out.shape[1] == 2:
+        low, high = source.held_out.double().quantile(torch.tensor([0.002, 0.998]).double(), dim=0)
+        margin = 0.15 * (high - low)
+        (xl, yl), (xh, yh) = (low - margin).tolist(), (high + margin).tolist()
+        bounds = ((xl, xh), (yl, yh))
+        figures["landscape"] = plotting.landscape(
+            energy, bounds=bounds, samples=source.held_out[:1000], title=f"{source.title}: energy"
+        )
+        if source.density is not None:
+            figures["density"] = plotting.density_beside_truth(
+                energy, summary["log_z"], source.density, bounds=bounds, title=source.title
+            )
+    for name, figure in figures.items():
+        plotting.save(figure, run.report / f"{name}.png")
+    return [f"{name}.png" for name in figures]

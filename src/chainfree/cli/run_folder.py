@@ -1,0 +1,135 @@
+"""A run is a folder of plain files."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..engine.atomic import write_text
+from ..engine.checkpoint import load_weights
+from .errors import UsageError
+from .models import Model, empty_model
+from .parsing import dump_settings, parse_settings
+from .settings import TrainSettings
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of one run lies.
+
+    ``config.toml`` (all settings), ``schema.json`` (shape and columns of the rows), ``metrics.jsonl``, ``checkpoints/``,
+    ``model.safetensors`` (the trained energy, in the data's units), ``report/`` (pictures and ``summary.json``).
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """All settings."""
+        return self.path / "config.toml"
+
+    @property
+    def schema(self) -> Path:
+        """Shape and columns of the rows."""
+        return self.path / "schema.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a log step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """The trained energy."""
+        return self.path / "model.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """Folder of pictures and of ``summary.json``."""
+        return self.path / "report"
+
+    @classmethod
+    def create(
+        cls, settings: TrainSettings, event_shape: tuple[int, ...], columns: tuple[str, ...] | None
+    ) -> RunFolder:
+        """Make a new run's folder with its config.
+
+        Raises:
+            UsageError: the named run exists, or the folder cannot be made.
+        """
+        out = Path(settings.out)
+        if settings.name is not None:
+            path = out / settings.name
+            if path.exists():
+                raise UsageError(f"{path} exists; go on with --resume {path}, or choose another --name")
+        else:
+            slug = re.sub(r"[^a-z0-9]+", "_", Path(settings.data).name.lower().replace("toy:", "")).strip("_")
+            if settings.anomaly is not None:
+                slug += f"_without_{settings.anomaly}"
+            path = next(p for n in range(1, 1_000_000) if not (p := out / (slug if n == 1 else f"{slug}-{n}")).exists())
+        run = cls(path)
+        try:
+            path.mkdir(parents=True)
+            write_text(run.config, dump_settings(settings))
+            write_text(run.schema, json.dumps({"event_shape": event_shape, "columns": columns}, indent=2) + "\n")
+        except OSError as error:
+            raise UsageError(f"cannot write the run folder {path}: {error.strerror}; choose another --out") from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            UsageError: there is none.
+        """
+        run = cls(Path(path))
+        if not run.config.is_file():
+            raise UsageError(f"{path} is no run folder (it has no config.toml); chainfree train makes one")
+        return run
+
+    def settings(self) -> TrainSettings:
+        """The settings that the run was started with."""
+        return parse_settings(TrainSettings, ["--config", str(self.config)], command="train")
+
+    def columns(self) -> tuple[str, ...] | None:
+        """Names of a table's columns."""
+        columns = self._schema()["columns"]
+        return None if columns is None else tuple(columns)
+
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of a row."""
+        return tuple(self._schema()["event_shape"])
+
+    def model(self) -> Model:
+        """The trained model.
+
+        Raises:
+            CheckpointError: it is not there yet, or damaged.
+        """
+        model = empty_model(self.settings(), self.event_shape())
+        load_weights(self.weights, model.in_data_units())
+        model.energy.eval().requires_grad_(False)
+        return model
+
+    def _schema(self) -> dict[str, Any]:
+        try:
+            schema = json.loads(self.schema.read_text(encoding="utf-8"))
+            shape, columns = schema["event_shape"], schema["columns"]
+            whole = isinstance(shape, list) and all(isinstance(n, int) and n > 0 for n in shape) and shape
+            named = columns is None or (isinstance(columns, list) and all(isinstance(c, str) for c in columns))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{self.schema} is missing or damaged; train the run again") from error
+        if not whole or not named:
+            raise UsageError(f"{self.schema} is damaged; train the run again")
+        return {"event_shape": shape, "columns": columns}

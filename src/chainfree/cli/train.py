@@ -1,0 +1,145 @@
+"""``chainfree train``: from settings to a run folder with a trained energy and its report."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..batches import SampledBatches, batches
+from ..engine import Engine, HeldOut, MetricsFile, Progress, TensorBoard, latest_checkpoint, save_weights
+from ..engine.callbacks import Callback
+from ..typing import Batches, Density
+from .errors import UsageError
+from .models import Model, fitted_model
+from .parsing import parse_settings
+from .report import draw_report, evaluate_run, held_out_loss, summary_text
+from .run_folder import RunFolder
+from .settings import TrainSettings
+from .sources import Source, load_source
+
+__all__ = ["engine_for", "stream_for", "train"]
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Train as the arguments say; the exit status is 0, or 128 plus the signal's number after an interruption."""
+    resumed, settings = _resumed_or_new(arguments)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    source = load_source(settings)
+    model = fitted_model(settings, source.train, source.columns)
+    stream = stream_for(settings, source, model)
+    _device(settings.device)
+    run = resumed or RunFolder.create(settings, tuple(source.train.shape[1:]), source.columns)
+    engine = engine_for(settings, source, model, run)
+    if resumed is not None:
+        engine.resume(latest_checkpoint(run.checkpoints))
+    print(f"training on {source.title}, files in {run.path}", flush=True)  # noqa: T201
+    report = engine.fit(stream, steps=settings.steps)
+    if report.stopped == "interrupted":
+        print(f"stopped at step {report.steps}; go on with: chainfree train --resume {run.path}")  # noqa: T201
+        return 128 + (signal.SIGTERM if engine.interrupted_by == "SIGTERM" else signal.SIGINT)
+    trained = Model(engine.averaged_energy().cpu(), model.coordinates)
+    save_weights(run.weights, trained.in_data_units())
+    summary = evaluate_run(settings, source, trained)
+    rate = report.steps / report.seconds if report.seconds else float("nan")
+    print(f"{report.steps:,} steps in {report.seconds:.1f} s ({rate:.0f} a second), {report.stopped}\n")  # noqa: T201
+    print(summary_text(summary))  # noqa: T201
+    pictures = draw_report(run, source, trained, summary)
+    print(f"\npictures in {run.report}: {', '.join(pictures)}")  # noqa: T201
+    return 0
+
+
+def stream_for(settings: TrainSettings, source: Source, model: Model) -> Batches:
+    """Scaled training rows, shuffled; of a toy density, fresh draws."""
+    if source.density is not None:
+        return SampledBatches(_Scaled(source.density, model), size=settings.batch, seed=settings.seed)
+    return batches(model.scaled(source.train), size=settings.batch, seed=settings.seed)
+
+
+def engine_for(settings: TrainSettings, source: Source, model: Model, run: RunFolder | None) -> Engine:
+    """The engine that the settings describe; without a run folder it writes and shows nothing."""
+    callbacks: list[Callback] = []
+    if run is not None:
+        held_out = model.scaled(source.held_out)
+        metric = _HeldOutLoss(settings, held_out)
+        callbacks = [
+            HeldOut(metric, every=settings.evaluate_every, patience=settings.patience),
+            MetricsFile(run.metrics),
+            Progress(),
+        ]
+        if settings.tensorboard:
+            callbacks.append(TensorBoard(run.path / "tensorboard"))
+    return Engine(
+        model.energy,
+        settings.loss.build(),
+        seed=settings.seed,
+        optimizer=settings.optimizer,
+        schedule=settings.schedule.build(),
+        clip=settings.clip,
+        ema=settings.ema or None,
+        precision=settings.precision,
+        accumulate=settings.accumulate,
+        compile=settings.compile,
+        guard=settings.guard,
+        device=settings.device,
+        callbacks=callbacks,
+        log_every=settings.log_every,
+        checkpoints=None if run is None else run.checkpoints,
+        checkpoint_every=settings.checkpoint_every,
+    )
+
+
+@dataclass(frozen=True)
+class _HeldOutLoss:
+    settings: TrainSettings
+    rows: Tensor
+
+    def __call__(self, energy: torch.nn.Module) -> float:
+        parameter = next(energy.parameters(), None)
+        rows = self.rows if parameter is None else self.rows.to(parameter.device)
+        return held_out_loss(self.settings, energy, rows)
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A density seen in scaled coordinates, to draw from."""
+
+    density: Density
+    model: Model
+
+    def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.model.scaled(self.density.sample(n, generator=generator))
+
+    def log_prob(self, x: Tensor, /) -> Tensor:
+        raise TypeError("draws only")
+
+
+def _resumed_or_new(arguments: Sequence[str]) -> tuple[RunFolder | None, TrainSettings]:
+    arguments = list(arguments)
+    if arguments and not arguments[0].startswith("-"):
+        arguments.insert(0, "--config")
+    if "--resume" not in arguments:
+        settings = parse_settings(TrainSettings, arguments, command="train")
+        is_file = ":" not in settings.data and Path(settings.data).suffix
+        # the run must find its data from wherever it is evaluated
+        return None, replace(settings, data=str(Path(settings.data).resolve())) if is_file else settings
+    position = arguments.index("--resume")
+    if position + 1 >= len(arguments):
+        raise UsageError("--resume needs the folder of a run")
+    run = RunFolder.open(arguments[position + 1])
+    rest = arguments[:position] + arguments[position + 2 :]
+    if [a for a in rest if a.startswith("-") and a.partition("=")[0] != "--steps"]:
+        raise UsageError("a resumed run keeps its settings; beside --resume only --steps may be given")
+    return run, parse_settings(TrainSettings, ["--config", str(run.config), *rest], command="train")
+
+
+def _device(name: str) -> None:
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {name!r} is not available here; use --device cpu") from error
