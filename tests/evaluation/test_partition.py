@@ -1,0 +1,191 @@
+"""log Z: quadrature against closed forms, importance sampling against its own spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, special
+from torch import Tensor, nn
+
+from chainfree.checks import ContractError
+from chainfree.energies import AnalyticEnergy, Banana, DoubleWell, Funnel, Gaussian, GaussianMixture, Ring
+from chainfree.evaluation import LogZ, log_z_importance, log_z_quadrature
+
+# quadrature ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("energy", "bounds", "points"),
+    [
+        (Gaussian([1.0], torch.tensor([[0.3]])), [(-4.0, 6.0)], 201),
+        (DoubleWell(1, barrier=6.0), [(-3.0, 3.0)], 200),
+        (Gaussian([0.0, 2.0], torch.tensor([[2.0, 0.8], [0.8, 1.0]])), [(-9.0, 9.0), (-5.0, 9.0)], 200),
+        (Banana(scale=0.7, width=0.5), [(-4.5, 4.5), (-4.0, 12.0)], 300),
+        (Ring((1.0, 2.0), noise=0.3), [(-4.0, 4.0), (-4.0, 4.0)], 200),
+        (GaussianMixture(torch.tensor([[-2.0, 0.0, 0.0], [2.0, 1.0, 0.0]]), 0.5), [(-6.0, 6.0)] * 3, 61),
+        (DoubleWell(3, barrier=4.0), [(-2.5, 2.5), (-6.0, 6.0), (-6.0, 6.0)], 64),
+    ],
+)
+def test_quadrature_finds_known_partition_functions(
+    energy: AnalyticEnergy, bounds: list[tuple[float, float]], points: int
+) -> None:
+    result = log_z_quadrature(energy.double(), bounds, points=points, dtype=torch.float64)
+    assert result.value == pytest.approx(energy.log_z, abs=2e-6)
+    assert result.standard_error < 1e-4
+    assert result.effective_sample_size == (points + (points + 1) % 2) ** len(bounds)
+
+
+def test_quadrature_is_the_trapezoid_rule() -> None:
+    def energy(x: Tensor) -> Tensor:
+        return x[:, 0].abs() + (x[:, 0] + 2 * x[:, 1]).square()
+
+    result = log_z_quadrature(energy, [(-20.0, 18.0), (-10.0, 12.0)], points=31, dtype=torch.float64)
+    a, b = np.linspace(-20, 18, 31), np.linspace(-10, 12, 31)
+    values = np.exp(-np.abs(a[:, None]) - (a[:, None] + 2 * b) ** 2)
+    fine = np.log(integrate.trapezoid(integrate.trapezoid(values, b), a))
+    coarse = np.log(integrate.trapezoid(integrate.trapezoid(values[::2, ::2], b[::2]), a[::2]))
+    assert result.value == pytest.approx(fine, abs=1e-12)
+    assert result.standard_error == pytest.approx(abs(fine - coarse), abs=1e-12)
+
+
+def test_quadrature_adds_constants_and_survives_their_size() -> None:
+    for shift in (1e4, -1e4):
+        result = log_z_quadrature(lambda x, c=shift: x[:, 0].square() / 2 + c, [(-9.0, 9.0)], dtype=torch.float64)
+        assert result.value == pytest.approx(0.5 * math.log(2 * math.pi) - shift, abs=1e-8)
+
+
+def test_quadrature_keeps_no_graph_and_asks_in_the_given_dtype() -> None:
+    asked = []
+
+    def energy(x: Tensor) -> Tensor:
+        asked.append((x.dtype, torch.is_grad_enabled()))
+        return x.square().sum(-1)
+
+    log_z_quadrature(energy, [(-6.0, 6.0)])
+    log_z_quadrature(energy, [(-6.0, 6.0)], dtype=torch.float64)
+    assert asked == [(torch.float32, False), (torch.float64, False)]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "options", "words"),
+    [
+        ([(-1.0, 1.0)] * 4, {}, "quadrature is for 1 to 3 dimensions, got 4; use log_z_importance"),
+        ([], {}, "1 to 3 dimensions, got 0"),
+        ([(-1.5, 1.5)], {}, r"% of the mass lies on the edge of bounds=\[\(-1.5, 1.5\)\]; widen them"),
+        ([(-9.0, 9.0), (-9.0, 2.0)], {"points": 41}, "of the mass lies on the edge"),
+        ([(-9.0, 9.0), (-2.0, 9.0)], {"points": 41}, "of the mass lies on the edge"),
+        ([(1.0, 1.0)], {}, "low < high"),
+        ([(2.0, 1.0)], {}, "low < high"),
+        ([(-math.inf, 1.0)], {}, "bounds must be finite"),
+        ([(-9.0, 9.0)], {"points": 2}, "points must be at least 3, got 2"),
+        ([(-9.0, 9.0)], {"points": 0}, "points must be a whole number"),
+        ([(-9.0, 9.0)], {"points": 9.5}, "points must be a whole number"),
+    ],
+)
+def test_quadrature_refuses(bounds: list[tuple[float, float]], options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        log_z_quadrature(lambda x: x.square().sum(-1) / 2, bounds, **options)
+
+
+def test_quadrature_refuses_energies_that_are_no_numbers_or_out_of_shape() -> None:
+    with pytest.raises(ValueError, match="mass"):
+        log_z_quadrature(lambda x: math.nan * x[:, 0], [(-1.0, 1.0)])
+    with pytest.raises(ContractError):
+        log_z_quadrature(nn.Linear(1, 1), [(-1.0, 1.0)])
+
+
+# importance sampling -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("energy", "proposal"),
+    [
+        (Gaussian([0.5, 0.0, 0.0, 0.0, 0.0]), Gaussian([0.0] * 5, 1.7 * torch.eye(5))),
+        (DoubleWell(2, barrier=2.0), Gaussian([0.0, 0.0], torch.diag(torch.tensor([1.5, 1.3])))),
+        (Ring((1.0,), noise=0.4), Gaussian([0.0, 0.0], 1.5 * torch.eye(2))),
+        (Funnel(2, scale=0.5), Gaussian([0.0, 0.0], torch.diag(torch.tensor([0.5, 3.0])))),
+    ],
+    ids=["gaussian-5", "double-well", "ring", "funnel"],
+)
+def test_importance_sampling_covers_the_truth(
+    energy: AnalyticEnergy, proposal: AnalyticEnergy, generator: torch.Generator
+) -> None:
+    result = log_z_importance(energy, proposal, samples=70_000, generator=generator)  # more than one portion
+    assert 0 < result.standard_error < 0.02
+    assert abs(result.value - energy.log_z) < 4 * result.standard_error
+    assert 1000 < result.effective_sample_size < 70_000
+
+
+def test_importance_sampling_from_the_density_itself_is_exact(generator: torch.Generator) -> None:
+    energy = Gaussian(torch.tensor([0.3, 1.0]).double(), torch.tensor([[2.0, 0.5], [0.5, 1.0]]).double())
+    result = log_z_importance(energy, energy, samples=500, generator=generator)
+    assert result.value == pytest.approx(energy.log_z, abs=1e-12)
+    assert result.standard_error == pytest.approx(0.0, abs=1e-6)
+    assert result.effective_sample_size == pytest.approx(500)
+
+
+def test_the_numbers_are_those_of_the_weights() -> None:
+    energy, proposal = DoubleWell(1, barrier=1.0).double(), Gaussian(torch.zeros(1).double())
+    result = log_z_importance(energy, proposal, samples=300, generator=torch.Generator().manual_seed(0))
+    x = proposal.sample(300, generator=torch.Generator().manual_seed(0))
+    weights = np.exp(-energy(x).numpy() - proposal.log_prob(x).numpy())
+    assert result.value == pytest.approx(math.log(weights.mean()), rel=1e-10)
+    assert result.effective_sample_size == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-10)
+    # the delta method: standard error of the mean over the mean
+    assert result.standard_error == pytest.approx(weights.std(ddof=1) / math.sqrt(300) / weights.mean(), rel=1e-8)
+
+
+def test_the_standard_error_is_the_spread_over_repeats(generator: torch.Generator) -> None:
+    energy, proposal = Gaussian([0.0]), Gaussian([0.7], torch.tensor([[1.5]]))
+    repeats = [log_z_importance(energy, proposal, samples=1500, generator=generator) for _ in range(300)]
+    values = np.array([r.value for r in repeats])
+    # 300 repeats know their spread to within four percent
+    assert values.std(ddof=1) == pytest.approx(np.mean([r.standard_error for r in repeats]), rel=0.15)
+    z = (values - energy.log_z) / np.array([r.standard_error for r in repeats])
+    assert 0.91 < np.mean(np.abs(z) < 1.96) < 0.985
+
+
+def test_importance_sampling_survives_large_constants(generator: torch.Generator) -> None:
+    base = Gaussian(torch.zeros(1).double())
+    result = log_z_importance(lambda x: base(x) + 1e4, base, samples=100, generator=generator)
+    assert result.value == pytest.approx(base.log_z - 1e4, abs=1e-6)
+
+
+def test_a_bounded_support_is_no_obstacle(generator: torch.Generator) -> None:
+    def box(x: Tensor) -> Tensor:
+        return torch.where(x[:, 0].abs() < 1, 0.0, math.inf)
+
+    result = log_z_importance(box, Gaussian([0.0]), samples=20_000, generator=generator)
+    assert abs(result.value - math.log(2)) < 4 * result.standard_error
+    assert result.effective_sample_size < 20_000 * special.erf(1 / math.sqrt(2)) * 1.05
+
+
+@pytest.mark.parametrize(
+    "energy",
+    [
+        lambda x: torch.full_like(x[:, 0], math.nan),
+        lambda x: torch.full_like(x[:, 0], math.inf),
+        pytest.param(
+            lambda x: torch.where(x[:, 0] > 1, -math.inf, 0.0),
+            marks=pytest.mark.xfail(strict=True, reason="an infinite weight gives log Z = inf with standard error 0"),
+        ),
+    ],
+    ids=["nan", "all-zero-weights", "infinite-weights"],
+)
+def test_weights_that_are_none_are_refused(energy: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        log_z_importance(energy, Gaussian([0.0]), samples=100, generator=generator)
+
+
+def test_one_sample_has_no_spread_and_is_refused() -> None:
+    with pytest.raises(ValueError, match="samples must be at least 2, got 1"):
+        log_z_importance(Gaussian([0.0]), Gaussian([0.0]), samples=1)
+
+
+def test_the_result_is_a_record() -> None:
+    assert LogZ(1.0, 0.1, 5.0) == LogZ(value=1.0, standard_error=0.1, effective_sample_size=5.0)
