@@ -160,12 +160,13 @@ class Engine:
         Raises:
             TrainingDivergedError: the guard ran out of tries, or the data hold NaN or infinities. The engine is then back
                 in the last good state.
-            ValueError: ``steps`` below 1, ``data`` are not the ones of the checkpoint, or the folder for checkpoints has
-                one of a later step, so of another run.
+            ValueError: ``steps`` below 1, ``data`` are not the ones of the checkpoint, the folder for checkpoints has one of
+                a later step, so of another run, or a module has moved to another device or dtype.
         """
         require_positive_int("steps", steps)
         if self._checkpoints is not None:
             require_none_later(self._checkpoints, self.step)
+        self._players.attach()
         if self._data_state is not None:
             data.load_state_dict(self._data_state)
             self._data_state = None

@@ -27,10 +27,28 @@ class FlatParameters:
             groups.setdefault((parameter.dtype, parameter.device), []).append(parameter)
         self._groups = list(groups.values())
         self.buffers = [Parameter(torch.cat([p.detach().flatten() for p in group])) for group in self._groups]
+        self.attach()
+
+    @torch.no_grad()
+    def attach(self) -> None:
+        """Make the parameters views of the buffers (again), with the values they have now.
+
+        Another engine on the same module, or ``module.to``, takes them away: an optimizer would go on with memory that no
+        module reads.
+
+        Raises:
+            ValueError: they have another dtype or device than the buffers.
+        """
         for buffer, group in zip(self.buffers, self._groups, strict=True):
-            views = buffer.detach().split([p.numel() for p in group])
-            for parameter, view in zip(group, views, strict=True):
-                parameter.data = view.view_as(parameter)
+            for parameter, view in zip(group, buffer.detach().split([p.numel() for p in group]), strict=True):
+                if (parameter.dtype, parameter.device) != (buffer.dtype, buffer.device):
+                    raise ValueError(
+                        f"a parameter was {buffer.dtype} on {buffer.device} and is now {parameter.dtype} on "
+                        f"{parameter.device}; move modules before the engine is made"
+                    )
+                if parameter.data_ptr() != view.data_ptr():
+                    view.copy_(parameter.flatten())
+                    parameter.data = view.view_as(parameter)
 
     def gather_gradients(self) -> None:
         """Collect the parameters' gradients in the buffers'; a parameter the loss did not reach has zero."""

@@ -50,6 +50,11 @@ class Players:
         self._clip = clip
         self._average = None if ema is None else MovingAverage(self._buffers(), decay=ema)
 
+    def attach(self) -> None:
+        """See :meth:`FlatParameters.attach`: before every fit."""
+        for flat in self._flat.values():
+            flat.attach()
+
     def backward(self, player: str, loss: Tensor, *, first: bool) -> None:
         """Gradients of ``loss`` for this player alone; the ``first`` of a step starts from zero, others add."""
         if player not in self._parameters:
