@@ -19,6 +19,7 @@ __all__ = [
     "require_non_negative",
     "require_positive",
     "require_positive_int",
+    "require_symmetric",
 ]
 
 
@@ -89,6 +90,13 @@ def require_positive_int(name: str, value: int) -> None:
     if not isinstance(value, int):
         raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
     _require(name, value, lambda v: v > 0, "a whole number above 0")
+
+
+def require_symmetric(name: str, matrix: Tensor) -> None:
+    """Raise ``ValueError`` unless matrices ``(..., D, D)`` are symmetric, to rounding error."""
+    difference = (matrix - matrix.mT).abs().amax()
+    if bool(difference > 1e-5 * matrix.abs().amax()):
+        raise ValueError(f"{name} must be symmetric, off by {float(difference):g}; give (A + A.T) / 2")
 
 
 def require_finite(name: str, values: Tensor) -> None:

@@ -60,7 +60,7 @@ def score(run: str, data: str, out: str, key: str | None = None) -> int:
     if Path(out).suffix != ".csv":
         raise UsageError(f"--out must end in .csv, got {out!r}")
     rows = _rows(folder, data, key)
-    values = energies(model.in_data_units(), rows).double().numpy()
+    values = energies(model, rows).double().numpy()
     if not np.isfinite(values).all():
         bad = np.flatnonzero(~np.isfinite(values))
         raise DataError(f"{len(bad)} rows lie too far out for a finite energy, first row {bad[0]}; check their units")
@@ -85,7 +85,8 @@ def _summary(folder: RunFolder, source: Source, model: Model) -> dict[str, Any]:
         return evaluate_run(folder.settings(), source, model)
     try:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        summary_text(summary)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is damaged; delete it and run chainfree evaluate {folder.path}") from error
     return summary
 

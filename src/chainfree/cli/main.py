@@ -8,6 +8,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentParser
 
 from .._version import __version__
@@ -41,7 +42,14 @@ _FUNCTIONS: dict[str, Callable[..., int]] = {
     "recipes": recipes,
     "doctor": doctor,
 }
-_POSITIONAL = {"evaluate": ("run",), "score": ("run", "data"), "plot": ("run",), "recipes": ("name",)}
+
+_RUN = "folder of a trained run"
+_POSITIONAL = {
+    "evaluate": {"run": _RUN},
+    "score": {"run": _RUN, "data": "a table with the run's columns, or an .npy/.npz array of as many columns"},
+    "plot": {"run": _RUN},
+    "recipes": {"name": "a recipe that is an experiment; without it, all recipes are listed"},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,19 +72,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         return _fail(str(error), status=2)
     except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename}; check the path and its permissions", status=2)
+        where = "" if error.filename is None else f": {error.filename}"
+        return _fail(f"{error.strerror or error}{where}; check the path, its permissions and the free space", status=2)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0  # argparse leaves so after --help
     except KeyboardInterrupt:
         return _fail("interrupted", status=130)
     except Exception as error:
+        if _is_out_of_memory(error):
+            return _fail("not enough memory; lower --batch, --loss.draws or the network's size", status=2)
         if os.environ.get("CHAINFREE_DEBUG"):
             raise
         return _fail(f"{type(error).__name__}: {error} (CHAINFREE_DEBUG=1 shows where)", status=1)
 
 
 def _dispatch(given: list[str]) -> int:
-    if not given or given[0] in ("-h", "--help", "help"):
+    for argument in given:
+        if "\0" in argument or _has_surrogates(argument):
+            raise UsageError(f"{argument!r} is not valid text; write it in UTF-8")
+    if not given:
+        raise UsageError(f"what is to be done? There are train, {', '.join(_FUNCTIONS)}; chainfree --help says more")
+    if given[0] in ("-h", "--help", "help"):
         print(_USAGE)  # noqa: T201
-        return 0 if given else 2
+        return 0
     if given[0] in ("-V", "--version"):
         print(__version__)  # noqa: T201
         return 0
@@ -90,9 +108,27 @@ def _dispatch(given: list[str]) -> int:
 
 def _parsed(command: str, rest: list[str]) -> dict[str, Any]:
     parser = ArgumentParser(prog=f"chainfree {command}", exit_on_error=False)
-    parser.add_function_arguments(_FUNCTIONS[command], None, as_positional=True)
-    parsed: dict[str, Any] = parser.parse_args(rest).as_dict()
+    positional = _POSITIONAL.get(command, {})
+    for name, described in positional.items():
+        parser.add_argument(name, help=described, nargs="?" if command == "recipes" else None)
+    parser.add_function_arguments(_FUNCTIONS[command], None, as_positional=False, skip=set(positional))
+    try:
+        parsed: dict[str, Any] = parser.parse_args(rest).as_dict()
+    except ArgumentError as error:
+        raise UsageError(f"{error}; see chainfree {command} --help") from error
     return parsed
+
+
+def _has_surrogates(text: str) -> bool:
+    """Whether the terminal gave bytes that are not UTF-8: no config file could hold them."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # on the CPU torch raises a plain RuntimeError
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "allocate" in str(error)
+    )
 
 
 def _fail(message: str, *, status: int) -> int:

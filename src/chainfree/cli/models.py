@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from sklearn.mixture import GaussianMixture as SklearnMixture
 from torch import Tensor, nn
 
+from ..checks import energy_values
 from ..datasets import DataError
 from ..energies import (
     MLP,
@@ -25,6 +27,8 @@ from .errors import UsageError
 from .settings import BaseSettings, NetworkSettings, TrainSettings
 
 __all__ = ["Model", "empty_model", "fitted_model"]
+
+Base = TypeVar("Base", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,14 @@ class Model:
         """Rows as the energy wants them, float32."""
         return (x if self.coordinates is None else self.coordinates(x)).float()
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Energy of unscaled rows of any floating type in nats, ``(B, *event) -> (B,)``.
+
+        The same function as :meth:`in_data_units`; but float64 rows keep their digits until they are scaled.
+        """
+        values = energy_values(self.energy, self.scaled(x))
+        return values if self.coordinates is None else values - self.coordinates.log_abs_det(x)
+
     def in_data_units(self, energy: nn.Module | None = None) -> nn.Module:
         """The energy (or another one of the same coordinates) as a function of unscaled rows."""
         energy = self.energy if energy is None else energy
@@ -60,14 +72,14 @@ def fitted_model(settings: TrainSettings, train: Tensor, names: Sequence[str] | 
     coordinates = None
     try:
         if flat and settings.scaling != "none":
-            coordinates = Coordinates.fit(train, heavy_tails=settings.scaling == "auto", names=names)
+            coordinates = _fitted_coordinates(settings, train, names)
         network = _network(settings.network, tuple(train.shape[1:]), settings.seed)
         if settings.base.kind == "none":
             return Model(network, coordinates)
         if not flat:
             raise UsageError("a base density is for flat rows; use --base.kind none for images")
         scaled = Model(network, coordinates).scaled(train)
-        return Model(Tilted(_fitted_base(settings.base, scaled, settings.seed), network), coordinates)
+        return Model(Tilted(_contiguous(_fitted_base(settings.base, scaled, settings.seed)), network), coordinates)
     except UsageError:
         raise
     except ValueError as error:
@@ -89,7 +101,23 @@ def empty_model(settings: TrainSettings, event_shape: tuple[int, ...]) -> Model:
             torch.zeros(settings.base.components, dim), torch.eye(dim).expand(settings.base.components, dim, dim)
         )
     )
-    return Model(Tilted(base, network), coordinates)
+    return Model(Tilted(_contiguous(base), network), coordinates)
+
+
+def _fitted_coordinates(settings: TrainSettings, train: Tensor, names: Sequence[str] | None) -> Coordinates:
+    try:
+        return Coordinates.fit(train, heavy_tails=settings.scaling == "auto", names=names)
+    except ValueError as error:
+        # columns without names cannot be dropped
+        hint = "" if names else ", or take the rows as they are: --scaling none"
+        raise DataError(f"{error}{hint}") from error
+
+
+def _contiguous(base: Base) -> Base:
+    """The base with its matrices in row order: factorisations come in column order, which safetensors does not save."""
+    for name, buffer in base.named_buffers():
+        setattr(base, name, buffer.contiguous())
+    return base
 
 
 def _fitted_base(settings: BaseSettings, scaled: Tensor, seed: int) -> Gaussian | GaussianMixture:

@@ -41,6 +41,8 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str], *, command: s
         namespace = parser.parse_args(_listed(arguments))
         namespace.pop("config", None)
         settings: Settings = kind(**parser.instantiate_classes(namespace).as_dict())
+    except OverflowError as error:
+        raise UsageError("a number in the settings is too large to count with; lower it") from error
     except (ArgumentError, ValueError, TypeError) as error:
         raise UsageError(_one_line(str(error), kind)) from error
     return settings
@@ -74,13 +76,13 @@ def _check_config_files(arguments: Sequence[str]) -> None:
             raise UsageError(
                 f"cannot read the config file {name!r}: {error.strerror}; give the path of a .toml file"
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
+        except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, brackets without end
             raise UsageError(f"{name} is not valid TOML: {' '.join(str(error).split())}") from error
 
 
 def _listed(arguments: Sequence[str]) -> list[str]:
     """``--drop a,b`` as the list that jsonargparse wants."""
-    listed = list(arguments)
+    listed = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--drop=") else [a])]
     for position, argument in enumerate(listed[:-1]):
         value = listed[position + 1]
         if argument == "--drop" and not value.startswith("["):

@@ -7,11 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .. import plotting
 from .errors import UsageError
 from .tables import text_table
+from .threads import set_threads
 
 __all__ = ["recipes", "recipes_folder"]
 
@@ -32,14 +31,17 @@ def recipes(name: str | None = None, out: str = "results", threads: int | None =
         return 0
     if name not in found:
         raise UsageError(f"no recipe is called {name!r}; there are {', '.join(found)}")
+    if threads is not None:
+        set_threads(threads)
     config = folder / name / "config.toml"
-    settings = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    try:
+        settings = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    except ValueError as error:
+        raise UsageError(f"{config} is not valid TOML: {error}") from error
     if "experiment" not in settings:
         files = ", ".join(str(path) for path in sorted((folder / name).glob("*.toml")))
         raise UsageError(f"{name} is a training run: chainfree train CONFIG, with CONFIG one of {files}")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    _run(name, settings, Path(out), threads)
+    _run(config, settings, Path(out), threads)
     return 0
 
 
@@ -55,12 +57,17 @@ def _title(folder: Path) -> str:
     return first.lstrip("# ")
 
 
-def _run(name: str, settings: dict[str, Any], out: Path, threads: int | None) -> None:
+def _run(config: Path, settings: dict[str, Any], out: Path, threads: int | None) -> None:
     # pictures belong to an experiment, so this needs the plot extra
     from ..experiments import EXPERIMENTS, Recorder
 
-    kind = EXPERIMENTS[settings.pop("experiment")]
-    experiment = kind(**settings)
+    name, kind = config.parent.name, settings.pop("experiment")
+    if kind not in EXPERIMENTS:
+        raise UsageError(f"{config}: no experiment is called {kind!r}; there are {', '.join(EXPERIMENTS)}")
+    try:
+        experiment = EXPERIMENTS[kind](**settings)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{config}: {error}") from error
     flag = "" if threads is None else f" --threads {threads}"
     recorder = Recorder(name, f"chainfree recipes {name}{flag}", out, experiment.seeds)
     figures, picture = experiment.run()

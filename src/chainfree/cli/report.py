@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from .. import plotting
 from ..checks import energy_values
 from ..datasets import AnomalySplit
+from ..energies import Tilted
 from ..engine import read_metrics
 from ..engine.atomic import write_text
 from ..evaluation import anomaly_scores, held_out_nll, log_density_mse, log_z_quadrature, nll_gap
 from ..evaluation.partition import LogZ
+from ..typing import Energy
+from .errors import UsageError
 from .models import Model
 from .run_folder import RunFolder
 from .settings import TrainSettings
@@ -26,11 +29,11 @@ from .tables import text_table
 __all__ = ["draw_report", "evaluate_run", "held_out_loss", "planar_log_z", "summary_text"]
 
 _ROWS_AT_A_TIME = 8192
-_NEIGHBOURS = 5
+_NEIGHBOURS = (1, 5)
 _TREES = 200
 
 
-def energies(energy: nn.Module, x: Tensor) -> Tensor:
+def energies(energy: Energy, x: Tensor) -> Tensor:
     """Energies of many rows, some at a time, ``(N, *event) -> (N,)``."""
     with torch.no_grad():
         return torch.cat([energy_values(energy, part) for part in x.split(_ROWS_AT_A_TIME)])
@@ -63,7 +66,7 @@ def planar_log_z(model: Model, scaled: Tensor) -> LogZ:
 
 def evaluate_run(settings: TrainSettings, source: Source, model: Model) -> dict[str, Any]:
     """All scores of a run as plain numbers."""
-    energy, held_out = model.in_data_units(), source.held_out
+    held_out = source.held_out
     scaled = model.scaled(held_out)
     summary: dict[str, Any] = {
         "data": source.title,
@@ -71,14 +74,9 @@ def evaluate_run(settings: TrainSettings, source: Source, model: Model) -> dict[
         "held_out_loss": held_out_loss(settings, model.energy, scaled),
     }
     if scaled.dim() == 2 and scaled.shape[1] <= 2:
-        log_z = planar_log_z(model, scaled)
-        summary["log_z"], summary["log_z_error"] = log_z.value, log_z.standard_error
-        summary["held_out_nll"] = held_out_nll(energy, log_z.value, held_out)
-        if source.density is not None:
-            summary["nll_gap"] = nll_gap(energy, log_z.value, source.density, held_out)
-            summary["mse_log_density"] = log_density_mse(energy, log_z.value, source.density, held_out)
+        summary |= _likelihood(source, model, scaled)
     if source.anomalies is not None:
-        summary["anomaly"] = _anomaly_table(energy, source.anomalies, settings.seed)
+        summary["anomaly"] = _anomaly_table(model, source.anomalies, settings.seed)
         summary["rows"]["test"] = len(source.anomalies.y_test)
         summary["rows"]["test_anomalies"] = int(source.anomalies.y_test.sum())
         # the detectors beside it are given the rows that were held out for validation too
@@ -86,15 +84,34 @@ def evaluate_run(settings: TrainSettings, source: Source, model: Model) -> dict[
     return summary
 
 
-def _anomaly_table(energy: nn.Module, split: AnomalySplit, seed: int) -> dict[str, dict[str, float]]:
-    train, test = split.x_train.numpy(), split.x_test.numpy()
-    neighbours = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(train)
-    forest = IsolationForest(n_estimators=_TREES, random_state=seed % 2**32).fit(train)
+def _likelihood(source: Source, model: Model, scaled: Tensor) -> dict[str, Any]:
+    try:
+        log_z = planar_log_z(model, scaled)
+    except ValueError as error:
+        # without a base an energy need not be integrable, and early in training often is not
+        return {"no_log_z": f"log Z was not found: {error}"}
+    held_out = source.held_out
     scores = {
-        "chainfree": energies(energy, split.x_test).numpy(),
-        "k-NN": neighbours.kneighbors(test)[0][:, -1],
-        "IsolationForest": -forest.score_samples(test),
+        "log_z": log_z.value,
+        "log_z_error": log_z.standard_error,
+        "held_out_nll": held_out_nll(model, log_z.value, held_out),
     }
+    if source.density is not None:
+        scores["nll_gap"] = nll_gap(model, log_z.value, source.density, held_out)
+        scores["mse_log_density"] = log_density_mse(model, log_z.value, source.density, held_out)
+    return scores
+
+
+def _anomaly_table(model: Model, split: AnomalySplit, seed: int) -> dict[str, dict[str, float]]:
+    """Scores of the energy and, on the same rows, of its base alone and of two detectors without a network."""
+    train, test = split.x_train.numpy(), split.x_test.numpy()
+    distances = NearestNeighbors(n_neighbors=max(_NEIGHBOURS)).fit(train).kneighbors(test)[0]
+    forest = IsolationForest(n_estimators=_TREES, random_state=seed % 2**32).fit(train)
+    scores = {"chainfree": energies(model, split.x_test).numpy()}
+    if isinstance(model.energy, Tilted):
+        scores["its base alone"] = -model.energy.base.log_prob(model.scaled(split.x_test)).numpy()
+    scores |= {f"k-NN, k = {k}": distances[:, k - 1] for k in _NEIGHBOURS}
+    scores["IsolationForest"] = -forest.score_samples(test)
     labels = split.y_test.numpy()
     table = {}
     for method, score in scores.items():
@@ -116,6 +133,8 @@ def summary_text(summary: dict[str, Any]) -> str:
     }
     rows = [[label, f"{summary[key]:.4f}"] for key, label in names.items() if key in summary]
     lines += ["", text_table(["score", "value"], rows)]
+    if "no_log_z" in summary:
+        lines += ["", summary["no_log_z"]]
     if "anomaly" in summary:
         table = [[m, f"{s['auroc']:.4f}", f"{s['average_precision']:.4f}"] for m, s in summary["anomaly"].items()]
         lines += ["", text_table(["held-out anomalies", "AUROC", "average precision"], table)]
@@ -125,13 +144,16 @@ def summary_text(summary: dict[str, Any]) -> str:
 def draw_report(run: RunFolder, source: Source, model: Model, summary: dict[str, Any]) -> list[str]:
     """Write ``summary.json`` and every picture that suits the data; returns the pictures' names."""
     write_text(run.report / "summary.json", json.dumps(summary, indent=2) + "\n")
-    energy, figures = model.in_data_units(), {}
-    records = read_metrics(run.metrics)
+    figures = {}
+    try:
+        records = read_metrics(run.metrics)
+    except ValueError as error:
+        raise UsageError(f"{run.metrics} is damaged; delete it to go without the training curves") from error
     if any("loss" in record for record in records):
         figures["curves"] = plotting.training_curves(records, title=source.title)
     if source.anomalies is not None:
         split = source.anomalies
-        values = energies(energy, split.x_test)
+        values = energies(model, split.x_test)
         auroc = summary["anomaly"]["chainfree"]["auroc"]
         groups = {"normal": values[split.y_test == 0], "anomalous": values[split.y_test == 1]}
         figures["energies"] = plotting.energy_histogram(groups, title=f"{source.title}: AUROC {auroc:.3f}")
@@ -141,7 +163,7 @@ def draw_report(run: RunFolder, source: Source, model: Model, summary: dict[str,
             )
     else:
         n = len(source.held_out)
-        groups = {"training": energies(energy, source.train[:n]), "held out": energies(energy, source.held_out)}
+        groups = {"training": energies(model, source.train[:n]), "held out": energies(model, source.held_out)}
         figures["energies"] = plotting.energy_histogram(groups, title=source.title)
     if source.held_out.dim() == 2 and source.held_out.shape[1] == 2:
         low, high = source.held_out.double().quantile(torch.tensor([0.002, 0.998]).double(), dim=0)
@@ -149,11 +171,11 @@ def draw_report(run: RunFolder, source: Source, model: Model, summary: dict[str,
         (xl, yl), (xh, yh) = (low - margin).tolist(), (high + margin).tolist()
         bounds = ((xl, xh), (yl, yh))
         figures["landscape"] = plotting.landscape(
-            energy, bounds=bounds, samples=source.held_out[:1000], title=f"{source.title}: energy"
+            model, bounds=bounds, samples=source.held_out[:1000], title=f"{source.title}: energy"
         )
-        if source.density is not None:
+        if source.density is not None and "log_z" in summary:
             figures["density"] = plotting.density_beside_truth(
-                energy, summary["log_z"], source.density, bounds=bounds, title=source.title
+                model, summary["log_z"], source.density, bounds=bounds, title=source.title
             )
     for name, figure in figures.items():
         plotting.save(figure, run.report / f"{name}.png")

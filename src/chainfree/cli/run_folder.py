@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,14 +79,17 @@ class RunFolder:
             if settings.anomaly is not None:
                 slug += f"_without_{settings.anomaly}"
             path = next(p for n in range(1, 1_000_000) if not (p := out / (slug if n == 1 else f"{slug}-{n}")).exists())
-        run = cls(path)
+        # filled under another name, so that there is no run with half of its files whenever the process is killed
+        new = cls(out / f".{path.name}.{os.getpid()}.tmp")
         try:
-            path.mkdir(parents=True)
-            write_text(run.config, dump_settings(settings))
-            write_text(run.schema, json.dumps({"event_shape": event_shape, "columns": columns}, indent=2) + "\n")
+            new.path.mkdir(parents=True)
+            write_text(new.config, dump_settings(settings))
+            write_text(new.schema, json.dumps({"event_shape": event_shape, "columns": columns}, indent=2) + "\n")
+            new.path.rename(path)
         except OSError as error:
+            shutil.rmtree(new.path, ignore_errors=True)
             raise UsageError(f"cannot write the run folder {path}: {error.strerror}; choose another --out") from error
-        return run
+        return cls(path)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from ..checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
@@ -18,6 +19,8 @@ __all__ = [
     "Schedule",
     "TrainSettings",
 ]
+
+_LARGEST_SEED = 2**63 - 1  # of torch's generators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +201,12 @@ class TrainSettings:
             require_positive_int(name, getattr(self, name))
         require_in_unit_interval("ema", self.ema)
         require_non_negative("seed", self.seed)
+        if self.seed > _LARGEST_SEED:
+            raise ValueError(f"seed must be at most 2**63 - 1, got {self.seed!r}")
+        if self.name is not None and (Path(self.name).name != self.name or self.name in ("", "..")):
+            raise ValueError(
+                f"name must be the name of one folder, got {self.name!r}; give the folder around it as out"
+            )
         require_positive("held_out", self.held_out)
         if self.clip is not None:
             require_positive("clip", self.clip)

@@ -61,7 +61,14 @@ def load_source(settings: TrainSettings) -> Source:
     Raises:
         DataError: no such data, or data that cannot be trained on; one line with the remedy.
     """
-    kind, _, name = settings.data.partition(":")
+    kind, colon, name = settings.data.partition(":")
+    if kind in ("toy", "adbench", "digits", "mnist", "fashion_mnist"):
+        if colon and kind not in ("toy", "adbench"):
+            raise DataError(
+                f"data {kind!r} takes no name, got {settings.data!r}; a class is held out with --anomaly 0..9"
+            )
+        if settings.drop or settings.key is not None:
+            raise DataError(f"drop and key are for tables from files, and data is {settings.data!r}; leave them out")
     if kind == "toy":
         return _toy(name)
     if kind == "digits":

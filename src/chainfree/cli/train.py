@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,16 @@ import torch
 from torch import Tensor
 
 from ..batches import SampledBatches, batches
-from ..engine import Engine, HeldOut, MetricsFile, Progress, TensorBoard, latest_checkpoint, save_weights
+from ..engine import (
+    Engine,
+    HeldOut,
+    MetricsFile,
+    Progress,
+    TensorBoard,
+    latest_checkpoint,
+    load_checkpoint,
+    save_weights,
+)
 from ..engine.callbacks import Callback
 from ..typing import Batches, Density
 from .errors import UsageError
@@ -21,6 +31,7 @@ from .report import draw_report, evaluate_run, held_out_loss, summary_text
 from .run_folder import RunFolder
 from .settings import TrainSettings
 from .sources import Source, load_source
+from .threads import set_threads
 
 __all__ = ["engine_for", "stream_for", "train"]
 
@@ -29,17 +40,25 @@ def train(arguments: Sequence[str]) -> int:
     """Train as the arguments say; the exit status is 0, or 128 plus the signal's number after an interruption."""
     resumed, settings = _resumed_or_new(arguments)
     if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+        set_threads(settings.threads)
     source = load_source(settings)
     model = fitted_model(settings, source.train, source.columns)
     stream = stream_for(settings, source, model)
     _device(settings.device)
+    _require_suits(settings, source, model)
     run = resumed or RunFolder.create(settings, tuple(source.train.shape[1:]), source.columns)
-    engine = engine_for(settings, source, model, run)
-    if resumed is not None:
-        engine.resume(latest_checkpoint(run.checkpoints))
-    print(f"training on {source.title}, files in {run.path}", flush=True)  # noqa: T201
-    report = engine.fit(stream, steps=settings.steps)
+    engine = None
+    try:
+        engine = engine_for(settings, source, model, run)
+        if resumed is not None:
+            _take_up(run, engine, stream)
+        print(f"training on {source.title}, files in {run.path}", flush=True)  # noqa: T201
+        report = engine.fit(stream, steps=settings.steps)
+    except Exception:
+        # a run that never began is no run; one that diverged at once has a checkpoint to look at
+        if resumed is None and (engine is None or engine.step == 0) and not run.checkpoints.exists():
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
     if report.stopped == "interrupted":
         print(f"stopped at step {report.steps}; go on with: chainfree train --resume {run.path}")  # noqa: T201
         return 128 + (signal.SIGTERM if engine.interrupted_by == "SIGTERM" else signal.SIGINT)
@@ -120,7 +139,7 @@ class _Scaled:
 
 
 def _resumed_or_new(arguments: Sequence[str]) -> tuple[RunFolder | None, TrainSettings]:
-    arguments = list(arguments)
+    arguments = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--resume=") else [a])]
     if arguments and not arguments[0].startswith("-"):
         arguments.insert(0, "--config")
     if "--resume" not in arguments:
@@ -138,8 +157,32 @@ def _resumed_or_new(arguments: Sequence[str]) -> tuple[RunFolder | None, TrainSe
     return run, parse_settings(TrainSettings, ["--config", str(run.config), *rest], command="train")
 
 
-def _device(name: str) -> None:
+def _take_up(run: RunFolder, engine: Engine, stream: Batches) -> None:
+    """Go to the run's last checkpoint; a run that was killed before its first one begins again, to the same end."""
+    if not run.checkpoints.is_dir() and not run.weights.exists():
+        return
+    state = load_checkpoint(latest_checkpoint(run.checkpoints))
     try:
+        engine.load_state_dict(state, stream)
+    except ValueError as error:
+        raise UsageError(f"{run.path} does not go on as it is: {error}") from error
+
+
+def _require_suits(settings: TrainSettings, source: Source, model: Model) -> None:
+    """The loss of one batch, before a folder is made: it may not suit the rows' shape, or not fit the memory."""
+    x = next(stream_for(settings, source, model)).x
+    try:
+        with torch.no_grad():
+            settings.loss.build()(model.energy.eval(), x, generator=torch.Generator().manual_seed(0))
+    except ValueError as error:
+        raise UsageError(f"{error}; choose another --loss.perturbation") from error
+
+
+def _device(name: str) -> None:
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    try:
+        if torch.device(name).type not in ("cpu", None if accelerator is None else accelerator.type):
+            raise UsageError(f"device {name!r} is not available here; use --device cpu")
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device {name!r} is not available here; use --device cpu") from error

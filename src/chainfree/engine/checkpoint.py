@@ -97,7 +97,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def save_weights(path: Path, module: torch.nn.Module) -> None:
     """Write a module's parameters and buffers as safetensors, atomically."""
-    tensors = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in module.state_dict().items()
+    }
     with replacing(path) as temporary:
         save_file(tensors, temporary)
 

@@ -37,7 +37,7 @@ def anomaly_scores(score: Tensor | np.ndarray, labels: Tensor | np.ndarray) -> A
     >>> anomaly_scores(np.array([0.1, 0.2, 0.9]), np.array([0, 0, 1])).auroc
     1.0
     """
-    s, y = np.asarray(score, dtype=np.float64), np.asarray(labels)
+    s, y = _array(score).astype(np.float64), _array(labels)
     if s.shape != y.shape or s.ndim != 1:
         raise ValueError(f"score and labels must have one entry per row, got {s.shape} and {y.shape}")
     if set(np.unique(y)) != {0, 1}:
@@ -45,3 +45,7 @@ def anomaly_scores(score: Tensor | np.ndarray, labels: Tensor | np.ndarray) -> A
     if not np.isfinite(s).all():
         raise ValueError("the score has NaN or infinite entries; was the energy trained on other units?")
     return AnomalyScores(float(roc_auc_score(y, s)), float(average_precision_score(y, s)))
+
+
+def _array(values: Tensor | np.ndarray) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

@@ -13,16 +13,17 @@ __all__ = ["held_out_nll", "log_density_mse", "nll_gap"]
 _ROWS_AT_A_TIME = 1 << 16
 
 
-@torch.no_grad()
 def _log_density(energy: Energy, log_z: float, x: Tensor) -> Tensor:
     return -torch.cat([energy_values(energy, part).double() for part in x.split(_ROWS_AT_A_TIME)]) - log_z
 
 
+@torch.no_grad()
 def held_out_nll(energy: Energy, log_z: float, x: Tensor) -> float:
     """Mean negative log-likelihood of held-out rows ``(N, *event)`` in nats."""
     return float(-_log_density(energy, log_z, x).mean())
 
 
+@torch.no_grad()
 def nll_gap(energy: Energy, log_z: float, density: Density, x: Tensor) -> float:
     """How many nats the model's held-out NLL lies above the truth's, an estimate of KL(truth || model).
 
@@ -37,6 +38,7 @@ def nll_gap(energy: Energy, log_z: float, density: Density, x: Tensor) -> float:
     return float((density.log_prob(x).double() - _log_density(energy, log_z, x)).mean())
 
 
+@torch.no_grad()
 def log_density_mse(energy: Energy, log_z: float, density: Density, x: Tensor) -> float:
     """Mean squared error of the normalised log-density on rows of the truth, in squared nats; arguments as above."""
     return float((density.log_prob(x).double() - _log_density(energy, log_z, x)).square().mean())

@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 
 from .. import plotting
 from ..batches import SampledBatches
+from ..checks import require_non_negative, require_positive, require_positive_int
 from ..datasets import toy_density
 from ..energies import FourierMLP
 from ..engine import Cosine, Engine, OptimizerSettings
 from ..evaluation import log_z_quadrature, nll_gap
 from ..losses import EnergyDiscrepancy
 from ..perturbations import Gaussian, LogUniform
+from .checks import require_each, require_seeds
 
 __all__ = ["Ablation"]
 
@@ -51,6 +53,21 @@ class Ablation:
     lr: float = 4e-3
     bounds: float = 4.5
     seeds: Sequence[int] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        toy_density(self.density)
+        for name in ("default_draws", "steps", "batch"):
+            require_positive_int(name, getattr(self, name))
+        for name in ("default_t", "lr", "bounds"):
+            require_positive(name, getattr(self, name))
+        require_non_negative("default_w", self.default_w)
+        require_each("t", self.t, require_positive)
+        require_each("draws", self.draws, require_positive_int)
+        require_each("w", self.w, require_positive)  # drawn over log2 w
+        if isinstance(self.t_range, str) or len(self.t_range) != 2:
+            raise ValueError(f"t_range must be [low, high], got {self.t_range!r}")
+        LogUniform(low=self.t_range[0], high=self.t_range[1])
+        require_seeds(self.seeds)
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (NLL gap by setting, a number per seed) and the picture."""

@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import plotting
+from ..checks import require_positive, require_positive_int
 from ..energies import GaussianMixture
 from ..functional import energy_discrepancy
 from ..perturbations import Gaussian
+from .checks import require_each, require_seeds
 
 __all__ = ["Nearsightedness"]
 
@@ -42,6 +44,15 @@ class Nearsightedness:
     draws: int = 64
     grid: int = 49
     seeds: Sequence[int] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "draws", "grid"):
+            require_positive_int(name, getattr(self, name))
+        require_positive("weight", self.weight)
+        if not self.weight < 1:
+            raise ValueError(f"weight must be a share between 0 and 1, got {self.weight!r}")
+        require_each("t", self.t, require_positive)
+        require_seeds(self.seeds)
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (minimiser and height of every loss's curve) and the picture."""

@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 
 from .. import plotting
 from ..batches import batches
+from ..checks import require_non_negative, require_positive, require_positive_int
 from ..energies import MLP
 from ..engine import Cosine, Engine, Guard, OptimizerSettings, TrainingDivergedError
 from ..losses import EnergyDiscrepancy
 from ..perturbations import Gaussian
+from .checks import require_each, require_seeds
 
 __all__ = ["WStabilisation"]
 
@@ -47,6 +49,16 @@ class WStabilisation:
     batch: int = 256
     lr: float = 5e-3
     seeds: Sequence[int] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "draws", "width", "depth", "steps", "batch"):
+            require_positive_int(name, getattr(self, name))
+        if self.batch > self.rows:
+            raise ValueError(f"batch must be at most rows={self.rows}, got {self.batch!r}")
+        require_positive("t", self.t)
+        require_positive("lr", self.lr)
+        require_each("w", self.w, require_non_negative)
+        require_seeds(self.seeds)
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (curvature of every learned energy, 1 in truth) and the picture."""

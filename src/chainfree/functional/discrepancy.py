@@ -10,7 +10,6 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -49,11 +48,11 @@ def stabilised_contrast(data_energy: Tensor, draw_energy: Tensor, w: float) -> T
     >>> stabilised_contrast(torch.zeros(3), torch.zeros(4, 3), w=1.0)  # log((1 + 4) / 4)
     tensor([0.2231, 0.2231, 0.2231])
     """
-    log_sum = torch.logsumexp(data_energy - draw_energy, dim=0)
+    contrast = data_energy - draw_energy
     if w > 0:
-        # log(w + e^s) with a constant w, without making a tensor of it; the threshold is where 1 + e^-s is 1 in float64
-        return F.softplus(log_sum - math.log(w), threshold=40) + (math.log(w) - math.log(len(draw_energy)))
-    return log_sum - math.log(len(draw_energy))
+        # one more row instead of logaddexp: where no draw has mass, the gradient is zero and not 0/0
+        contrast = torch.cat([torch.full_like(contrast[:1], math.log(w)), contrast])
+    return torch.logsumexp(contrast, dim=0) - math.log(len(draw_energy))
 
 
 def energy_discrepancy(
@@ -133,7 +132,7 @@ def _chunk_energy(
 
     if not torch.is_grad_enabled():
         return evaluate(perturbed.y)
-    values: Tensor = checkpoint(evaluate, perturbed.y, use_reentrant=False, preserve_rng_state=False)
+    values: Tensor = checkpoint(evaluate, perturbed.y, use_reentrant=False)
     return values
 
 

@@ -59,6 +59,8 @@ class Gaussian:
     def __post_init__(self) -> None:
         if isinstance(self.t, LogUniform):
             return
+        if isinstance(self.t, Sequence) and not self.t:
+            raise ValueError("t must be a number, one per feature, or LogUniform, got an empty sequence")
         for value in self.t if isinstance(self.t, Sequence) else [self.t]:
             require_positive("t", value)
 

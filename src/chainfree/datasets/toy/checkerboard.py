@@ -32,4 +32,5 @@ class Checkerboard(nn.Module):
         """``n`` independent draws, ``(n, 2)``."""
         which = torch.randint(len(self.corners), (n,), generator=generator, device=self.corners.device)
         inside = torch.rand(n, 2, generator=generator, device=self.corners.device, dtype=self.corners.dtype)
-        return self.corners[which] + 2 * inside
+        # a hair less than the side: 2 + 2u would round up to the next square
+        return self.corners[which] + (2 - 2**-20) * inside

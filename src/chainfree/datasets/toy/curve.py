@@ -16,25 +16,31 @@ _ELEMENTS_AT_A_TIME = 1 << 22
 
 
 class NoisyCurve(nn.Module):
-    r"""A point on a curve, uniform in the curve's parameter, plus :math:`N(0, s^2 I)`.
+    r"""A point on a curve plus :math:`N(0, s^2 I)`.
 
-    No closed form exists; :math:`p(x) = \int_0^1 N(x; c(u), s^2 I)\,du` is integrated by the midpoint rule over nodes a
-    small fraction of ``s`` apart, and the draws use the same nodes. The density is thus *exactly* the one that is drawn
-    from (a fine mixture), and equals the continuous curve's to rounding error.
+    No closed form exists; :math:`p(x) = \int N(x; c(u), s^2 I)\,\pi(u)\,du` is integrated by the midpoint rule over nodes
+    a small fraction of ``s`` apart, and the draws use the same nodes. The density is thus *exactly* the one that is drawn
+    from (a fine mixture), and that of the continuous curve to the accuracy of the rule.
 
     Args:
         nodes: midpoints of the curve's pieces, ``(K, 2)``.
+        weights: of the nodes, ``(K,)``, scaled to sum to one; equal by default.
         noise: :math:`s`, in the units of ``nodes``.
     """
 
     dim = 2
 
-    def __init__(self, nodes: Tensor, *, noise: float) -> None:
+    def __init__(self, nodes: Tensor, *, noise: float, weights: Tensor | None = None) -> None:
         super().__init__()
         require_positive("noise", noise)
-        self.noise = noise
+        weights = torch.ones(len(nodes)) if weights is None else weights
         self.nodes: Tensor
+        self.noise: Tensor
+        self.shares: Tensor
         self.register_buffer("nodes", nodes)
+        self.register_buffer("noise", torch.tensor(float(noise), dtype=nodes.dtype))
+        # float64: 2,048 shares cumulated
+        self.register_buffer("shares", weights.double() / weights.double().sum())
 
     def log_prob(self, x: Tensor, /) -> Tensor:
         """Log-density in nats, ``(B, 2) -> (B,)``."""
@@ -42,16 +48,17 @@ class NoisyCurve(nn.Module):
         return torch.cat([self._log_prob(part) for part in x.split(rows)])
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        variance = self.noise**2
+        variance = self.noise.double().square()
         # |x - c|^2 expanded: a matrix product instead of a (B, K, 2) array, in float64 against cancellation
         x64, nodes = x.double(), self.nodes.double()
         distance = x64.square().sum(-1, keepdim=True) - 2 * x64 @ nodes.T + nodes.square().sum(-1)
-        log_norm = math.log(2 * math.pi * variance * len(nodes))
-        return (torch.logsumexp(-distance / (2 * variance), dim=-1) - log_norm).to(x.dtype)
+        log_kernel = -distance / (2 * variance) - (2 * math.pi * variance).log()
+        return torch.logsumexp(log_kernel + self.shares.double().log(), dim=-1).to(x.dtype)
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, 2)``."""
-        which = torch.randint(len(self.nodes), (n,), generator=generator, device=self.nodes.device)
+        u = torch.rand(n, generator=generator, device=self.nodes.device, dtype=torch.float64)
+        which = torch.searchsorted(self.shares.double().cumsum(0), u, right=True).clamp_(max=len(self.nodes) - 1)
         noise = torch.randn(n, 2, generator=generator, device=self.nodes.device, dtype=self.nodes.dtype)
         return self.nodes[which] + self.noise * noise
 
@@ -71,9 +78,10 @@ def moons(*, noise: float = 0.2) -> NoisyCurve:
 
 def two_spirals(*, noise: float = 0.1) -> NoisyCurve:
     """Two spiral arms of one and a half turns, radius 0 to 3.14; the centre is dense, the ends are thin."""
-    angle = 3 * math.pi * _midpoints(1024).sqrt()
+    angle = 3 * math.pi * _midpoints(1024)
     arm = torch.stack([-angle.cos() * angle, angle.sin() * angle], dim=-1) / 3
-    return NoisyCurve(torch.cat([arm, -arm]).float(), noise=noise)
+    # the angle is 3 pi sqrt(u) with u uniform, so its density is proportional to itself
+    return NoisyCurve(torch.cat([arm, -arm]).float(), noise=noise, weights=torch.cat([angle, angle]))
 
 
 def swiss_roll(*, noise: float = 0.2) -> NoisyCurve:

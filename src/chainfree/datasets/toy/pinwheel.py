@@ -41,28 +41,30 @@ class Pinwheel(nn.Module):
         require_positive_int("petals", petals)
         for name, value in [("distance", distance), ("radial", radial), ("tangential", tangential)]:
             require_positive(name, value)
-        self.distance, self.radial, self.tangential, self.twist = distance, radial, tangential, twist
         self.starts: Tensor
+        self.shape: Tensor
         self.register_buffer("starts", 2 * math.pi * torch.arange(petals) / petals)
+        self.register_buffer("shape", torch.tensor([distance, radial, tangential, twist]))
 
     def log_prob(self, x: Tensor, /) -> Tensor:
         """Log-density in nats, ``(B, 2) -> (B,)``."""
         angle = self._angle(x).unsqueeze(-1) + self.starts
         along = x[:, :1] * angle.cos() + x[:, 1:] * angle.sin()
         across = x[:, 1:] * angle.cos() - x[:, :1] * angle.sin()
-        squares = ((along - self.distance) / self.radial).square() + (across / self.tangential).square()
-        log_norm = math.log(2 * math.pi * self.radial * self.tangential * len(self.starts))
+        distance, radial, tangential, _ = self.shape.unbind()
+        squares = ((along - distance) / radial).square() + (across / tangential).square()
+        log_norm = math.log(2 * math.pi * len(self.starts)) + (radial * tangential).log()
         return torch.logsumexp(-0.5 * squares, dim=-1) - log_norm
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, 2)``."""
         which = torch.randint(len(self.starts), (n,), generator=generator, device=self.starts.device)
-        scales = self.starts.new_tensor([self.radial, self.tangential])
+        scales = self.shape[1:3]
         petal = scales * torch.randn(n, 2, generator=generator, device=scales.device, dtype=scales.dtype)
-        petal[:, 0] += self.distance
+        petal[:, 0] += self.shape[0]
         angle = self._angle(petal) + self.starts[which]
         cos, sin = angle.cos(), angle.sin()
         return torch.stack([petal[:, 0] * cos - petal[:, 1] * sin, petal[:, 0] * sin + petal[:, 1] * cos], dim=-1)
 
     def _angle(self, x: Tensor) -> Tensor:
-        return self.twist * torch.exp(x.norm(dim=-1) / self.distance)
+        return self.shape[3] * torch.exp(x.norm(dim=-1) / self.shape[0])

@@ -29,8 +29,9 @@ class Banana(AnalyticEnergy):
         require_positive("scale", scale)
         require_positive("width", width)
         super().__init__(dim, 0.5 * dim * math.log(2 * math.pi) + math.log(scale) + math.log(width))
-        self.curvature = curvature
+        self.curvature: Tensor
         self.scales: Tensor
+        self.register_buffer("curvature", torch.tensor(float(curvature)))
         self.register_buffer("scales", torch.tensor([float(scale), float(width)] + [1.0] * (dim - 2)))
 
     def forward(self, x: Tensor) -> Tensor:

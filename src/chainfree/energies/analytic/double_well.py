@@ -58,4 +58,4 @@ class DoubleWell(AnalyticEnergy):
             accepted = u[(u > 0) & (coin.log() < log_accept)]
             kept.append(accepted)
             found += len(accepted)
-        return torch.cat(kept)[:n]
+        return torch.cat(kept)[:n] if kept else self.barrier.new_empty(0)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...checks import require_symmetric
 from .base import AnalyticEnergy
 
 __all__ = ["Gaussian"]
@@ -30,12 +31,13 @@ class Gaussian(AnalyticEnergy):
     def __init__(self, mean: Tensor | Sequence[float], covariance: Tensor | None = None) -> None:
         mean = torch.as_tensor(mean)
         mean = mean if mean.is_floating_point() else mean.to(torch.get_default_dtype())
-        covariance = torch.eye(len(mean), dtype=mean.dtype) if covariance is None else covariance
-        dim = len(mean)
+        dim = mean.numel()
+        covariance = torch.eye(dim, dtype=mean.dtype) if covariance is None else covariance
         if mean.shape != (dim,) or covariance.shape != (dim, dim):
             raise ValueError(
                 f"mean must be (dim,) and covariance (dim, dim), got {tuple(mean.shape)} and {tuple(covariance.shape)}"
             )
+        require_symmetric("covariance", covariance)
         # the factorisation in float64: log Z is a plain number, good to the last digit for float32 users too
         factor, info = torch.linalg.cholesky_ex(covariance.double())
         if int(info) != 0:

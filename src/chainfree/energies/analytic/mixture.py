@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...checks import require_symmetric
 from .base import AnalyticEnergy
 
 __all__ = ["GaussianMixture"]
@@ -19,7 +20,7 @@ class GaussianMixture(AnalyticEnergy):
 
     Args:
         means: ``(K, dim)``.
-        covariance: one variance for all (a number), or ``(K, dim, dim)``.
+        covariance: one variance for all (a number), one matrix for all ``(dim, dim)``, or ``(K, dim, dim)``.
         weights: ``(K,)``, positive; scaled to sum to one; equal by default.
 
     Raises:
@@ -45,6 +46,11 @@ class GaussianMixture(AnalyticEnergy):
             raise ValueError(f"weights must be {components} positive numbers, got {weights.tolist()!r}")
         eye = torch.eye(dim, dtype=torch.float64)
         full = eye * covariance if isinstance(covariance, float | int) else covariance.double()
+        if full.shape not in ((dim, dim), (components, dim, dim)):
+            raise ValueError(
+                f"covariance must be a number, ({dim}, {dim}) or ({components}, {dim}, {dim}), got {tuple(full.shape)}"
+            )
+        require_symmetric("covariance", full)
         factor, info = torch.linalg.cholesky_ex(full.expand(components, dim, dim))
         if bool((info != 0).any()):
             raise ValueError("a covariance is not positive definite; add a small multiple of the identity")
@@ -68,13 +74,17 @@ class GaussianMixture(AnalyticEnergy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
-        whitened = (x @ self.whiten.flatten(1)).unflatten(-1, self.whitened_means.shape)
-        distance = (whitened - self.whitened_means).square().sum(dim=-1)
+        # the means enter as the product's bias: the (B, K, dim) array is written once less
+        whitened = torch.addmm(-self.whitened_means.flatten(), x, self.whiten.flatten(1))
+        distance = whitened.square().view(-1, *self.whitened_means.shape).sum(dim=-1)
         return -torch.logsumexp(self.offsets - 0.5 * distance, dim=-1)
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, dim)``."""
-        component = torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)
+        # by the inverse of the cumulated weights: multinomial refuses n = 0 and is slower
+        shares = self.log_weights.exp().cumsum(0)
+        u = self._uniform(n, like=shares, generator=generator) * shares[-1]
+        component = torch.searchsorted(shares, u, right=True).clamp_(max=len(shares) - 1)
         noise = self._normal(n, self.dim, like=self.means, generator=generator)
         return self.means[component] + torch.einsum("nij,nj->ni", self.factor[component], noise)
 

@@ -26,23 +26,26 @@ class Ring(AnalyticEnergy):
     """
 
     def __init__(self, radii: Sequence[float] = (2.0,), *, noise: float = 0.2) -> None:
+        if not radii:
+            raise ValueError("radii must name at least one ring, got ()")
         for radius in radii:
             require_positive("radii", radius)
         require_positive("noise", noise)
         super().__init__(2, log_z=0.0)
-        self.noise = noise
+        self.noise: Tensor
         self.radii: Tensor
+        self.register_buffer("noise", torch.tensor(float(noise), dtype=torch.get_default_dtype()))
         self.register_buffer("radii", torch.tensor(list(radii), dtype=torch.get_default_dtype()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, 2) -> (B,)``."""
-        variance = self.noise**2
+        variance = self.noise.square()
         # the norm's gradient at the origin is undefined, the density's is zero: keep r away from an exact 0
         r = (x.square().sum(dim=-1, keepdim=True) + torch.finfo(x.dtype).tiny).sqrt()
         # i0e(z) = exp(-z) I0(z), so the exponent becomes -(r - R)^2 / 2 s^2 and nothing overflows
         log_kernel = -(r - self.radii).square() / (2 * variance)
         log_bessel = torch.special.i0e(r * self.radii / variance).log()
-        log_norm = math.log(2 * math.pi * variance * len(self.radii))
+        log_norm = math.log(2 * math.pi * len(self.radii)) + variance.log()
         return log_norm - torch.logsumexp(log_kernel + log_bessel, dim=-1)
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
