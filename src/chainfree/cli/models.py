@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from sklearn.mixture import GaussianMixture as SklearnMixture
@@ -27,8 +26,6 @@ from .errors import UsageError
 from .settings import BaseSettings, NetworkSettings, TrainSettings
 
 __all__ = ["Model", "empty_model", "fitted_model"]
-
-Base = TypeVar("Base", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +76,7 @@ def fitted_model(settings: TrainSettings, train: Tensor, names: Sequence[str] | 
         if not flat:
             raise UsageError("a base density is for flat rows; use --base.kind none for images")
         scaled = Model(network, coordinates).scaled(train)
-        return Model(Tilted(_contiguous(_fitted_base(settings.base, scaled, settings.seed)), network), coordinates)
+        return Model(Tilted(_fitted_base(settings.base, scaled, settings.seed), network), coordinates)
     except UsageError:
         raise
     except ValueError as error:
@@ -101,7 +98,7 @@ def empty_model(settings: TrainSettings, event_shape: tuple[int, ...]) -> Model:
             torch.zeros(settings.base.components, dim), torch.eye(dim).expand(settings.base.components, dim, dim)
         )
     )
-    return Model(Tilted(_contiguous(base), network), coordinates)
+    return Model(Tilted(base, network), coordinates)
 
 
 def _fitted_coordinates(settings: TrainSettings, train: Tensor, names: Sequence[str] | None) -> Coordinates:
@@ -111,13 +108,6 @@ def _fitted_coordinates(settings: TrainSettings, train: Tensor, names: Sequence[
         # columns without names cannot be dropped
         hint = "" if names else ", or take the rows as they are: --scaling none"
         raise DataError(f"{error}{hint}") from error
-
-
-def _contiguous(base: Base) -> Base:
-    """The base with its matrices in row order: factorisations come in column order, which safetensors does not save."""
-    for name, buffer in base.named_buffers():
-        setattr(base, name, buffer.contiguous())
-    return base
 
 
 def _fitted_base(settings: BaseSettings, scaled: Tensor, seed: int) -> Gaussian | GaussianMixture:

@@ -175,7 +175,7 @@ class TrainSettings:
     loss: LossSettings = field(default_factory=LossSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=4e-3))
     schedule: Schedule = field(default_factory=Schedule)
-    steps: int = 10_000
+    steps: int = 8_000
     batch: int = 128
     seed: int = 0
     clip: float | None = None

@@ -14,7 +14,8 @@ from .. import plotting
 from ..batches import SampledBatches
 from ..checks import require_non_negative, require_positive, require_positive_int
 from ..datasets import toy_density
-from ..energies import FourierMLP
+from ..energies import FourierMLP, Tilted
+from ..energies import Gaussian as MultivariateNormal
 from ..engine import Cosine, Engine, OptimizerSettings
 from ..evaluation import log_z_quadrature, nll_gap
 from ..losses import EnergyDiscrepancy
@@ -36,6 +37,7 @@ class Ablation:
         w: weights tried at the default t and M.
         default_t, default_draws, default_w: what is held while one of them varies.
         steps, batch, lr: of training by Adam.
+        base_deviation: standard deviation of the normal that the network tilts.
         bounds: half the side of the box that log Z is integrated over.
         seeds: of training.
     """
@@ -51,14 +53,15 @@ class Ablation:
     steps: int = 1500
     batch: int = 128
     lr: float = 4e-3
-    bounds: float = 4.5
+    base_deviation: float = 2.0
+    bounds: float = 10.0
     seeds: Sequence[int] = (0, 1, 2)
 
     def __post_init__(self) -> None:
         toy_density(self.density)
         for name in ("default_draws", "steps", "batch"):
             require_positive_int(name, getattr(self, name))
-        for name in ("default_t", "lr", "bounds"):
+        for name in ("default_t", "lr", "base_deviation", "bounds"):
             require_positive(name, getattr(self, name))
         require_non_negative("default_w", self.default_w)
         require_each("t", self.t, require_positive)
@@ -100,13 +103,16 @@ class Ablation:
         density = toy_density(self.density)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            energy = FourierMLP(2, scale=2.0, seed=seed)
+            network = FourierMLP(2, scale=2.0, seed=seed)
+        # a small t leaves a network far from the data as it was, and alone it would have most of its mass there
+        base = MultivariateNormal(torch.zeros(2), self.base_deviation**2 * torch.eye(2))
+        energy = Tilted(base, network)
         engine = Engine(
             energy, loss, seed=seed, optimizer=OptimizerSettings(lr=self.lr), schedule=Cosine(warmup=50), ema=0.99
         )
         engine.fit(SampledBatches(density, size=self.batch, seed=seed), steps=self.steps)
         averaged = engine.averaged_energy()
-        log_z = log_z_quadrature(averaged, [(-self.bounds, self.bounds)] * 2, points=501)
+        log_z = log_z_quadrature(averaged, [(-self.bounds, self.bounds)] * 2, points=801)
         x = density.sample(20_000, generator=torch.Generator().manual_seed(10_000))
         return nll_gap(averaged, log_z.value, density, x)
 
