@@ -63,6 +63,8 @@ class ScheduleSettings(ABC):
 
     def __post_init__(self) -> None:
         require_non_negative("warmup", self.warmup)
+        if not isinstance(self.warmup, int):
+            raise ValueError(f"warmup must be a whole number of steps, got {self.warmup!r}")
 
     def factor(self, step: int, total: int) -> float:
         """What the peak rate is multiplied by at ``step`` of ``total``: a pure function, so there is no state to save."""
@@ -97,6 +99,8 @@ class Cosine(ScheduleSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_non_negative("final", self.final)
+        if self.final > 1:
+            raise ValueError(f"final is a share of the peak rate, at most 1, got {self.final!r}")
 
     def _after_warmup(self, progress: float) -> float:
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))

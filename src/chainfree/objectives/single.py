@@ -15,9 +15,20 @@ __all__ = ["Single"]
 
 @dataclass(frozen=True)
 class Single:
-    """Lift a loss to an objective whose only player is the energy."""
+    """Lift a loss to an objective whose only player is the energy.
+
+    Raises:
+        TypeError: the loss has state of its own.
+    """
 
     loss: Loss
+
+    def __post_init__(self) -> None:
+        if isinstance(self.loss, torch.nn.Module) and self.loss.state_dict():
+            raise TypeError(
+                f"{type(self.loss).__name__} has parameters or buffers, which a single player would neither train nor "
+                "save; write an objective that is an nn.Module and names them among its players"
+            )
 
     def players(self, energy: torch.nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
         """The energy's trainable parameters."""

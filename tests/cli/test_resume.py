@@ -1,0 +1,145 @@
+"""Interrupted runs go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainfree import __version__
+from chainfree.engine import Engine
+
+STEPS = ("--steps", "40", "--checkpoint_every", "7", "--log_every", "5", "--evaluate_every", "10", "--patience", "50")
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def _start(chainfree: Callable[..., Any], tiny: tuple[str, ...], name: str, *more: str) -> Any:
+    return chainfree("train", "--data", "rows.csv", *tiny, *STEPS, "--name", name, *more)
+
+
+@pytest.mark.parametrize("killed_after", [3, 7, 26])
+def test_a_killed_run_ends_in_the_same_bytes(
+    killed_after: int,
+    chainfree: Callable[..., Any],
+    tiny: tuple[str, ...],
+    csv: Path,
+    no_pictures: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _start(chainfree, tiny, "whole").status == 0
+    with monkeypatch.context() as patch:
+        go_on = Engine._call_back
+
+        def kill(self: Engine, steps: int) -> None:
+            go_on(self, steps)
+            if self.step == killed_after:
+                raise Killed
+
+        patch.setattr(Engine, "_call_back", kill)
+        with pytest.raises(Killed):
+            _start(chainfree, tiny, "killed")
+    assert not Path("runs/killed/model.safetensors").exists()
+    # before the first checkpoint a run begins anew, after it it goes on
+    first = killed_after // 7 * 7
+    assert [p.name for p in sorted(Path("runs/killed").glob("checkpoints/*"))][-1:] == (
+        [f"step-{first:09d}.pt"] if first else []
+    )
+    ended = chainfree("train", "--resume", "runs/killed")
+    assert ended.status == 0, ended.err
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert Path("runs/killed", name).read_bytes() == Path("runs/whole", name).read_bytes(), name
+
+
+def test_a_finished_run_goes_on_with_more_steps(
+    chainfree: Callable[..., Any], tiny: tuple[str, ...], csv: Path, no_pictures: None
+) -> None:
+    constant = ("--schedule.kind", "constant")  # a cosine knows how many steps there will be
+    assert _start(chainfree, tiny, "whole", *constant).status == 0
+    assert _start(chainfree, tiny, "short", *constant, "--steps", "20").status == 0
+    ended = chainfree("train", "--resume=runs/short", "--steps", "40")
+    assert ended.status == 0, ended.err
+    assert "40 steps" in ended.out
+    assert Path("runs/short/model.safetensors").read_bytes() == Path("runs/whole/model.safetensors").read_bytes()
+
+
+def test_resuming_a_run_that_is_done_changes_nothing(chainfree: Callable[..., Any], trained: Path) -> None:
+    before = (trained / "model.safetensors").read_bytes()
+    ended = chainfree("train", "--resume", str(trained))
+    assert ended.status == 0, ended.err
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_what_does_not_go_on_is_refused(chainfree: Callable[..., Any], trained: Path) -> None:
+    assert "--resume needs the folder" in chainfree("train", "--resume").refused()
+    assert "no run folder" in chainfree("train", "--resume", "nowhere").refused()
+    assert "keeps its settings" in chainfree("train", "--resume", str(trained), "--seed", "3").refused()
+    assert "keeps its settings" in chainfree("train", "rows.csv", "--resume", str(trained)).refused()
+    assert "unknown setting" in chainfree("train", "--resume", str(trained), "extra").refused()
+    # another network
+    config = (trained / "config.toml").read_text()
+    (trained / "config.toml").write_text(config.replace("width = 8", "width = 9"))
+    assert "does not fit the network" in chainfree("train", "--resume", str(trained)).refused()
+    (trained / "config.toml").write_text(config)
+    # other data
+    lines = Path("rows.csv").read_text().splitlines()
+    Path("rows.csv").write_text("\n".join(lines[:-5]))
+    assert "does not go on" in chainfree("train", "--resume", str(trained)).refused()
+    Path("rows.csv").write_text("\n".join(lines))
+    # a damaged checkpoint, then none
+    (checkpoint,) = (trained / "checkpoints").iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    assert "is damaged" in chainfree("train", "--resume", str(trained)).refused()
+    checkpoint.unlink()
+    assert "no checkpoint" in chainfree("train", "--resume", str(trained)).refused()
+    assert (trained / "model.safetensors").is_file()
+
+
+def _program(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "chainfree", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_sigterm_ends_with_143_and_says_how_to_go_on(
+    chainfree: Callable[..., Any], tiny: tuple[str, ...], csv: Path, no_pictures: None
+) -> None:
+    """In a process of its own, which is also the smoke test of ``python -m chainfree``."""
+    steps = ("--steps", "4000", "--checkpoint_every", "100000", "--log_every", "10", "--schedule.kind", "constant")
+    process = _program("train", "--data", "rows.csv", *tiny, *steps, "--name", "stopped")
+    metrics, end = Path("runs/stopped/metrics.jsonl"), time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "Traceback" not in err
+    assert "go on with: chainfree train --resume runs/stopped" in out
+    assert "held-out" not in out
+    (checkpoint,) = Path("runs/stopped/checkpoints").iterdir()
+    step = int(checkpoint.stem.removeprefix("step-"))
+    assert 10 <= step < 4000
+    total = str(step + 20)
+    assert chainfree("train", "--resume", "runs/stopped", "--steps", total).status == 0
+    assert chainfree("train", "--data", "rows.csv", *tiny, *steps, "--steps", total, "--name", "whole").status == 0
+    assert Path("runs/stopped/model.safetensors").read_bytes() == Path("runs/whole/model.safetensors").read_bytes()
+
+
+def test_the_program_runs_as_a_module() -> None:
+    process = _program("--version")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out.strip(), err) == (0, __version__, "")
