@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from chainfree.cli import main
+from chainfree.cli.run_folder import RunFolder
+from chainfree.engine.atomic import write_text
 
 TINY = ("--steps", "5", "--batch", "16", "--network.width", "8", "--network.depth", "1", "--threads", "1")
 
@@ -59,7 +64,20 @@ def small_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most of the time of a tiny run is its pictures."""
-    monkeypatch.setattr("chainfree.cli.train.draw_report", lambda *_: [])
+    # the package's own name "train" may be the function
+    monkeypatch.setattr(sys.modules["chainfree.cli.train"], "draw_report", lambda *_: [])
+
+
+@pytest.fixture
+def only_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The summary is written, and no picture."""
+
+    def write(run: RunFolder, *rest: Any) -> list[str]:
+        write_text(run.report / "summary.json", json.dumps(rest[-1]))
+        return []
+
+    for command in ("train", "evaluate"):
+        monkeypatch.setattr(sys.modules[f"chainfree.cli.{command}"], "draw_report", write)
 
 
 @pytest.fixture
@@ -99,7 +117,7 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(folder / "rows.csv", table(), "a,b,c")
     threads = torch.get_num_threads()
     with contextlib.chdir(folder):
-        ended = call("train", "--data", "rows.csv", "--name", "run", *TINY)
+        ended = call("train", "--data", "rows.csv", "--name", "run", "--out", ".", *TINY)
     torch.set_num_threads(threads)
     assert ended.status == 0, ended.err
     return folder
@@ -110,6 +128,8 @@ def trained(_trained: Path, tmp_path: Path) -> Path:
     """The folder of a trained run, a copy that may be spoilt. Its table is the one of :func:`csv`."""
     shutil.copytree(_trained / "run", tmp_path / "run")
     shutil.copy(_trained / "rows.csv", tmp_path / "rows.csv")
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace(str(_trained), str(tmp_path)))
     return tmp_path / "run"
 
 

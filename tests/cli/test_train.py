@@ -65,7 +65,16 @@ def test_the_config_of_a_run_says_all_its_settings(
     chainfree: Callable[..., Any], tiny: tuple[str, ...], csv: Path, no_pictures: None
 ) -> None:
     flags = ["--drop", "b", "--held_out", "0.25", "--seed", "7", "--clip", "1.5", "--ema", "0", "--base.kind", "none"]
-    flags += ["--loss.t", "[0.1,2]", "--loss.chunk", "2", "--optimizer.betas", "[0.5,0.9]", "--schedule.kind", "constant"]
+    flags += [
+        "--loss.t",
+        "[0.1,2]",
+        "--loss.chunk",
+        "2",
+        "--optimizer.betas",
+        "[0.5,0.9]",
+        "--schedule.kind",
+        "constant",
+    ]
     assert chainfree("train", "--data", str(csv), "--name", "first", *tiny, *flags).status == 0
     assert chainfree("train", "runs/first/config.toml", "--name", "second").status == 0
     first, second = (asdict(RunFolder.open(f"runs/{name}").settings()) for name in ("first", "second"))

@@ -10,7 +10,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import tomli_w
 from jsonargparse import ArgumentParser
@@ -31,7 +31,7 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str], *, command: s
         UsageError: unknown keys, wrong types, values out of range, a config file that cannot be read.
         SystemExit: after ``--help``.
     """
-    _check_config_files(arguments)
+    _check_config_files(arguments, kind)
     parser = ArgumentParser(
         prog=f"chainfree {command}", exit_on_error=False, parser_mode="toml", description=kind.__doc__
     )
@@ -61,7 +61,7 @@ def _without_none(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_config_files(arguments: Sequence[str]) -> None:
+def _check_config_files(arguments: Sequence[str], kind: type) -> None:
     """Read every config file once for a clear message: jsonargparse's own speaks of its parser."""
     for position, argument in enumerate(arguments):
         if argument == "--config" and position + 1 < len(arguments):
@@ -71,13 +71,27 @@ def _check_config_files(arguments: Sequence[str]) -> None:
         else:
             continue
         try:
-            tomllib.loads(Path(name).read_text(encoding="utf-8"))
+            table = tomllib.loads(Path(name).read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(
                 f"cannot read the config file {name!r}: {error.strerror}; give the path of a .toml file"
             ) from error
         except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, brackets without end
             raise UsageError(f"{name} is not valid TOML: {' '.join(str(error).split())}") from error
+        _require_known(table, kind, kind)
+
+
+def _require_known(table: dict[str, Any], kind: type, whole: type, prefix: str = "") -> None:
+    """Every key is a setting, and settings that are tables are given as tables."""
+    hints = get_type_hints(kind)
+    for key, value in table.items():
+        if key not in hints:
+            raise UsageError(_unknown(f"{prefix}{key}", whole))
+        if not is_dataclass(hints[key]):
+            continue
+        if not isinstance(value, dict):
+            raise UsageError(f"setting {prefix}{key} is a table of settings; write them below [{prefix}{key}]")
+        _require_known(value, cast(type, hints[key]), whole, f"{prefix}{key}.")
 
 
 def _listed(arguments: Sequence[str]) -> list[str]:
@@ -95,11 +109,7 @@ def _one_line(message: str, kind: type) -> str:
     text = re.sub(r"\s+", " ", message).strip()
     unknown = re.search(r"(?:nrecognized arguments: (?:--)?|does not accept option ')([\w.\-]+)", text)
     if unknown:
-        name = unknown[1]
-        keys = _keys(kind)
-        near = difflib.get_close_matches(name, [*keys, *(key.rpartition(".")[2] for key in keys)], n=3)
-        hint = f"did you mean {', '.join(dict.fromkeys(near))}?" if near else "--help lists all settings"
-        return f"unknown setting {name!r}; {hint}"
+        return _unknown(unknown[1], kind)
     text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("typing.Literal", "one of ").replace("NoneType", "nothing")
     text = re.sub(r'^Parser key "([^"]+)": ', r"setting \1: ", text)
     if text.startswith("the following arguments are required: "):
@@ -109,6 +119,17 @@ def _one_line(message: str, kind: type) -> str:
         key, _, rest = text.partition(":")
         return f"{key}: no allowed type fits{rest.rpartition('Given value:')[2]}; --help shows its type"
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _unknown(name: str, kind: type) -> str:
+    keys = _keys(kind)
+    # by its last part too: --lr is optimizer.lr
+    full = {key.rpartition(".")[2]: key for key in keys} | {key: key for key in keys}
+    near = difflib.get_close_matches(name, full, n=3)
+    hint = (
+        f"did you mean {', '.join(dict.fromkeys(full[key] for key in near))}?" if near else "--help lists all settings"
+    )
+    return f"unknown setting {name!r}; {hint}"
 
 
 def _keys(kind: type, prefix: str = "") -> list[str]:

@@ -62,7 +62,7 @@ def _run(config: Path, settings: dict[str, Any], out: Path, threads: int | None)
     from ..experiments import EXPERIMENTS, Recorder
 
     name, kind = config.parent.name, settings.pop("experiment")
-    if kind not in EXPERIMENTS:
+    if not isinstance(kind, str) or kind not in EXPERIMENTS:
         raise UsageError(f"{config}: no experiment is called {kind!r}; there are {', '.join(EXPERIMENTS)}")
     try:
         experiment = EXPERIMENTS[kind](**settings)

@@ -14,7 +14,6 @@ from .. import plotting
 from ..checks import energy_values
 from ..datasets import AnomalySplit
 from ..energies import Tilted
-from ..engine import read_metrics
 from ..engine.atomic import write_text
 from ..evaluation import anomaly_scores, held_out_nll, log_density_mse, log_z_quadrature, nll_gap
 from ..evaluation.partition import LogZ
@@ -145,12 +144,12 @@ def draw_report(run: RunFolder, source: Source, model: Model, summary: dict[str,
     """Write ``summary.json`` and every picture that suits the data; returns the pictures' names."""
     write_text(run.report / "summary.json", json.dumps(summary, indent=2) + "\n")
     figures = {}
-    try:
-        records = read_metrics(run.metrics)
-    except ValueError as error:
-        raise UsageError(f"{run.metrics} is damaged; delete it to go without the training curves") from error
+    records = run.records()
     if any("loss" in record for record in records):
-        figures["curves"] = plotting.training_curves(records, title=source.title)
+        try:
+            figures["curves"] = plotting.training_curves(records, title=source.title)
+        except ValueError as error:
+            raise UsageError(f"{run.metrics} cannot be drawn: {error}") from error
     if source.anomalies is not None:
         split = source.anomalies
         values = energies(model, split.x_test)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..engine import read_metrics
 from ..engine.atomic import write_text
 from ..engine.checkpoint import load_weights
 from .errors import UsageError
@@ -115,6 +116,17 @@ class RunFolder:
     def event_shape(self) -> tuple[int, ...]:
         """Shape of a row."""
         return tuple(self._schema()["event_shape"])
+
+    def records(self) -> list[dict[str, float]]:
+        """The lines of ``metrics.jsonl``."""
+        try:
+            records = read_metrics(self.metrics)
+            whole = all(isinstance(record["step"], int | float) for record in records)
+        except (ValueError, LookupError, TypeError) as error:
+            raise UsageError(f"{self.metrics} is damaged; delete it to go on without the training's curves") from error
+        if not whole:
+            raise UsageError(f"{self.metrics} is damaged; delete it to go on without the training's curves")
+        return records
 
     def model(self) -> Model:
         """The trained model.

@@ -161,6 +161,7 @@ def _take_up(run: RunFolder, engine: Engine, stream: Batches) -> None:
     """Go to the run's last checkpoint; a run that was killed before its first one begins again, to the same end."""
     if not run.checkpoints.is_dir() and not run.weights.exists():
         return
+    run.records()  # whose lines are to be gone on with
     state = load_checkpoint(latest_checkpoint(run.checkpoints))
     try:
         engine.load_state_dict(state, stream)

@@ -39,6 +39,7 @@ class Ablation:
         steps, batch, lr: of training by Adam.
         base_deviation: standard deviation of the normal that the network tilts.
         bounds: half the side of the box that log Z is integrated over.
+        points: nodes an axis of the integration.
         seeds: of training.
     """
 
@@ -55,11 +56,12 @@ class Ablation:
     lr: float = 4e-3
     base_deviation: float = 2.0
     bounds: float = 10.0
+    points: int = 801
     seeds: Sequence[int] = (0, 1, 2)
 
     def __post_init__(self) -> None:
         toy_density(self.density)
-        for name in ("default_draws", "steps", "batch"):
+        for name in ("default_draws", "steps", "batch", "points"):
             require_positive_int(name, getattr(self, name))
         for name in ("default_t", "lr", "base_deviation", "bounds"):
             require_positive(name, getattr(self, name))
@@ -112,7 +114,7 @@ class Ablation:
         )
         engine.fit(SampledBatches(density, size=self.batch, seed=seed), steps=self.steps)
         averaged = engine.averaged_energy()
-        log_z = log_z_quadrature(averaged, [(-self.bounds, self.bounds)] * 2, points=801)
+        log_z = log_z_quadrature(averaged, [(-self.bounds, self.bounds)] * 2, points=self.points)
         x = density.sample(20_000, generator=torch.Generator().manual_seed(10_000))
         return nll_gap(averaged, log_z.value, density, x)
 

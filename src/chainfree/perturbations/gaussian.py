@@ -65,19 +65,24 @@ class Gaussian:
             require_positive("t", value)
 
     def perturb(self, x: Tensor, /, *, generator: torch.Generator | None = None) -> Perturbed:
-        """``y = x + sqrt(t) xi``, ``(B, *event)``; ``scale`` holds the standard deviations."""
-        scale = self._standard_deviation(x, generator)
+        """``y = x + sqrt(t) xi``, ``(B, *event)``; ``scale`` holds the standard deviations where they are not one number."""
+        scale = self._scales(x, generator)
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return Perturbed(torch.addcmul(x, scale, noise), scale)
+        return Perturbed(self._add(x, scale, noise), scale)
 
     def recover(self, perturbed: Perturbed, draws: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``x' = y + sqrt(t) xi'``, ``(draws, B, *event)``, with the datum's own ``t``."""
         y, scale = perturbed
-        assert scale is not None  # set by perturb
         noise = torch.randn((draws, *y.shape), generator=generator, device=y.device, dtype=y.dtype)
-        return torch.addcmul(y, scale, noise)
+        return self._add(y, scale, noise)
 
-    def _standard_deviation(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _add(self, x: Tensor, scale: Tensor | None, noise: Tensor) -> Tensor:
+        if scale is not None:
+            return torch.addcmul(x, scale, noise)
+        assert isinstance(self.t, float | int)  # who else has no scales
+        return torch.add(x, noise, alpha=math.sqrt(self.t))
+
+    def _scales(self, x: Tensor, generator: torch.Generator | None) -> Tensor | None:
         if isinstance(self.t, LogUniform):
             return self.t.draw(len(x), x, generator).sqrt_().view(-1, *(1,) * (x.dim() - 1))
         if isinstance(self.t, Sequence):
@@ -88,4 +93,4 @@ class Gaussian:
                     "give one variance per feature, or one number"
                 )
             return scale
-        return x.new_tensor(math.sqrt(self.t))
+        return None
