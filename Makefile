@@ -30,6 +30,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
+	$(BIN)/python -m benchmarks.readme
 
 recipes: $(INSTALLED)
 	set -e; for name in ed_nearsightedness ed_w_stabilisation ed_t_m_w_ablation; do $(BIN)/chainfree recipes $$name; done

@@ -71,10 +71,10 @@ def fitted_model(settings: TrainSettings, train: Tensor, names: Sequence[str] | 
         if flat and settings.scaling != "none":
             coordinates = _fitted_coordinates(settings, train, names)
         network = _network(settings.network, tuple(train.shape[1:]), settings.seed)
-        if settings.base.kind == "none":
+        if not flat and settings.base.kind not in ("auto", "none"):
+            raise UsageError(f"base.kind {settings.base.kind!r} is for flat rows, not for images; use auto")
+        if not _has_base(settings.base, flat):
             return Model(network, coordinates)
-        if not flat:
-            raise UsageError("a base density is for flat rows; use --base.kind none for images")
         scaled = Model(network, coordinates).scaled(train)
         return Model(Tilted(_fitted_base(settings.base, scaled, settings.seed), network), coordinates)
     except UsageError:
@@ -88,17 +88,19 @@ def empty_model(settings: TrainSettings, event_shape: tuple[int, ...]) -> Model:
     flat = len(event_shape) == 1
     coordinates = Coordinates(event_shape[0]) if flat and settings.scaling != "none" else None
     network = _network(settings.network, event_shape, settings.seed)
-    if settings.base.kind == "none" or not flat:
+    if not _has_base(settings.base, flat):
         return Model(network, coordinates)
-    dim = event_shape[0]
-    base = (
-        Gaussian(torch.zeros(dim))
-        if settings.base.kind == "gaussian"
-        else GaussianMixture(
-            torch.zeros(settings.base.components, dim), torch.eye(dim).expand(settings.base.components, dim, dim)
-        )
-    )
+    dim, components = event_shape[0], settings.base.components
+    base: Gaussian | GaussianMixture
+    if settings.base.kind == "mixture":
+        base = GaussianMixture(torch.zeros(components, dim), torch.eye(dim).expand(components, dim, dim))
+    else:
+        base = Gaussian(torch.zeros(dim))
     return Model(Tilted(base, network), coordinates)
+
+
+def _has_base(settings: BaseSettings, flat: bool) -> bool:
+    return flat and settings.kind != "none"
 
 
 def _fitted_coordinates(settings: TrainSettings, train: Tensor, names: Sequence[str] | None) -> Coordinates:
@@ -111,7 +113,7 @@ def _fitted_coordinates(settings: TrainSettings, train: Tensor, names: Sequence[
 
 
 def _fitted_base(settings: BaseSettings, scaled: Tensor, seed: int) -> Gaussian | GaussianMixture:
-    if settings.kind == "gaussian":
+    if settings.kind != "mixture":
         return Gaussian.fit(scaled)
     if len(scaled) < settings.components:
         raise UsageError(f"{len(scaled)} rows cannot hold base.components={settings.components}; lower it")

@@ -55,12 +55,13 @@ class BaseSettings:
     """The density that the network tilts; it is fitted to the training rows first.
 
     Args:
-        kind: a Gaussian with Ledoit-Wolf covariance, a Gaussian mixture by scikit-learn, or none.
+        kind: a Gaussian with Ledoit-Wolf covariance, a Gaussian mixture by scikit-learn, or none; auto takes a Gaussian for
+            flat rows and none for images.
         components: of the mixture.
         regularisation: added to the mixture's variances, in squared units of the (scaled) data.
     """
 
-    kind: Literal["gaussian", "mixture", "none"] = "gaussian"
+    kind: Literal["auto", "gaussian", "mixture", "none"] = "auto"
     components: int = 10
     regularisation: float = 1e-2
 
