@@ -77,8 +77,8 @@ def measure(problem: Problem, draws: int, noise: Noise, seed: int) -> tuple[floa
 
 def problems() -> dict[str, Problem]:
     """A planar network half-way through training, and a network on 64 pixels near its start."""
-    config = "recipes/ed_25gaussians/ours.toml"
-    half_trained = train(settings_from(config, steps=600)).model.energy.requires_grad_(True)
+    flags = ["--data", "toy:25gaussians", "--scaling", "none", "--loss.t", "1.0", "--steps", "800"]
+    half_trained = train(settings_from(None, *flags)).model.energy.requires_grad_(True)
     planar = toy_density("25gaussians").sample(BATCH, generator=torch.Generator().manual_seed(0))
     pixels = load_digits_one_held_out(0, seed=0).x_train
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ from chainfree.cli.tables import text_table
 from chainfree.datasets import TOY_DENSITIES
 from chainfree.experiments import Recorder
 
-SEEDS = (0, 1)
+SEEDS = (0,)
 
 
 def main() -> None:

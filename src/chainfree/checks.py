@@ -14,6 +14,7 @@ from .typing import Energy
 __all__ = [
     "ContractError",
     "energy_values",
+    "log_prob_values",
     "require_finite",
     "require_in_unit_interval",
     "require_non_negative",
@@ -59,6 +60,21 @@ def energy_values(energy: Energy, x: Tensor) -> Tensor:
             f"the energy returned shape {tuple(values.shape)} for {rows} rows of shape {tuple(x.shape[1:])}; {remedy}"
         )
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def log_prob_values(density: Any, x: Tensor) -> Tensor:
+    """Evaluate ``density.log_prob`` on ``x`` and hold it to ``(B,)``.
+
+    Raises:
+        ContractError: another shape, for which broadcasting would give a wrong number without a word.
+    """
+    values: Tensor = density.log_prob(x)
+    if values.shape != (x.shape[0],):
+        raise ContractError(
+            f"log_prob returned shape {tuple(values.shape)} for {x.shape[0]} rows; return one number per row "
+            "(torch.distributions: wrap in Independent)"
+        )
+    return values
 
 
 def _describe(value: object) -> str:

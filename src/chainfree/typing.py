@@ -70,7 +70,8 @@ class LossOutput:
 
     Args:
         loss: the scalar to minimise, shape ``()``, with its graph.
-        metrics: detached 0-d tensors. Nothing here is brought to the host before it is logged.
+        metrics: detached 0-d tensors. Nothing here is brought to the host before it is logged. Names that begin with
+            ``energy`` are mean energies in nats, and watched by the guard.
     """
 
     loss: Tensor
@@ -85,7 +86,7 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class Update:
-    """One player's turn: ``loss`` is minimised over the parameters of ``player``."""
+    """One player's turn: ``loss`` is minimised over the parameters of ``player``; metrics as in :class:`LossOutput`."""
 
     player: str
     loss: Tensor

@@ -23,7 +23,7 @@ from chainfree.cli import main
 TINY = ("--steps", "2", "--batch", "8", "--network.width", "4", "--network.depth", "1", "--threads", "1")
 
 fuzz = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -200,7 +200,7 @@ def test_random_arrays(shape: list[int], dtype: str, fill: Any, npz: bool) -> No
 
 
 @pytest.mark.usefixtures("only_summary")
-@settings(fuzz, max_examples=40)
+@settings(fuzz, max_examples=25)
 @given(
     name=st.sampled_from(["config.toml", "schema.json", "metrics.jsonl", "model.safetensors", "report/summary.json"]),
     where=st.floats(0, 1),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from chainfree.cli.run_folder import RunFolder
 from chainfree.engine import Engine
 
 STEPS = ("--steps", "40", "--checkpoint_every", "7", "--log_every", "5", "--evaluate_every", "10", "--patience", "50")
@@ -63,7 +64,10 @@ def test_a_finished_run_goes_on_with_more_steps(
     assert _start(chainfree, tiny, "short", *constant, "--steps", "20").status == 0
     ended = chainfree("train", "--resume=runs/short", "--steps", "40")
     assert ended.status == 0, ended.err
-    assert "40 steps" in ended.out
+    assert "\n20 steps in" in ended.out  # of this call
+    # the run keeps its new length, so the next one need not be told, and must not ask for less
+    assert RunFolder.open("runs/short").settings().steps == 40
+    assert "is at step 40 already" in chainfree("train", "--resume", "runs/short", "--steps", "39").refused()
     assert Path("runs/short/model.safetensors").read_bytes() == Path("runs/whole/model.safetensors").read_bytes()
 
 
@@ -86,10 +90,12 @@ def test_what_does_not_go_on_is_refused(chainfree: Callable[..., Any], trained: 
     assert "does not fit the network" in chainfree("train", "--resume", str(trained)).refused()
     (trained / "config.toml").write_text(config)
     # other data
-    lines = Path("rows.csv").read_text().splitlines()
-    Path("rows.csv").write_text("\n".join(lines[:-5]))
-    assert "does not go on" in chainfree("train", "--resume", str(trained)).refused()
-    Path("rows.csv").write_text("\n".join(lines))
+    whole = Path("rows.csv").read_text()
+    lines = whole.splitlines()
+    for other in (lines[:-5], [*lines[:-1], "1,2,3"], [lines[0], *[f"{line}1" for line in lines[1:]]]):
+        Path("rows.csv").write_text("\n".join(other))
+        assert "have changed since it began" in chainfree("train", "--resume", str(trained)).refused()
+    Path("rows.csv").write_text(whole)
     # a damaged checkpoint, then none
     (checkpoint,) = (trained / "checkpoints").iterdir()
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])

@@ -41,7 +41,8 @@ def test_a_toy_run_leaves_all_its_files(chainfree: Callable[..., Any], tiny: tup
     settings = RunFolder.open(run).settings()
     assert (settings.data, settings.steps, settings.batch, settings.loss.t) == ("toy:25gaussians", 5, 16, 0.5)
     assert (settings.network.width, settings.network.depth, settings.threads) == (8, 1, 1)
-    assert json.loads((run / "schema.json").read_text()) == {"event_shape": [2], "columns": None}
+    schema = json.loads((run / "schema.json").read_text())
+    assert (schema["event_shape"], schema["columns"], set(schema)) == ([2], None, {"event_shape", "columns", "digest"})
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [2, 4, 5]
     assert all(np.isfinite(record["loss"]) and record["lr"] > 0 for record in records)
@@ -212,6 +213,21 @@ def test_the_saved_model_is_an_energy_in_the_datas_units(
     scores = np.loadtxt("scores.csv", skiprows=1)
     np.testing.assert_allclose(scores, expected.numpy(), rtol=2e-5, atol=2e-5)
     assert np.std(scores) > 0.1
+
+
+@pytest.mark.usefixtures("csv", "no_pictures")
+def test_the_moving_average_is_what_is_saved(chainfree: Callable[..., Any], tiny: tuple[str, ...]) -> None:
+    """Of the weights themselves the last checkpoint tells."""
+    furthest = {}
+    for ema in ("0", "0.9"):
+        flags = ("--ema", ema, "--name", ema, "--optimizer.lr", "0.1", "--schedule.warmup", "0")
+        assert chainfree("train", "--data", "rows.csv", *tiny, *flags).status == 0
+        (checkpoint,) = Path(f"runs/{ema}/checkpoints").iterdir()
+        last = torch.load(checkpoint, weights_only=True)["modules"]["energy"]
+        saved = load_file(f"runs/{ema}/model.safetensors")
+        furthest[ema] = max(float((saved[f"energy.{k}"] - v).abs().max()) for k, v in last.items() if "layers" in k)
+    assert furthest["0"] == 0
+    assert furthest["0.9"] > 1e-3
 
 
 def test_a_mixture_base_comes_back(

@@ -128,7 +128,7 @@ def test_bad_cells_are_named(tmp_path: Path, ending: str) -> None:
     assert "'height' has infinite values in 1 of 20 rows, first in row 5" in message("height", -np.inf, [5])
     assert "'height' has values above 1e+30 in 1 of 20 rows, first in row 0" in message("height", -1e31, [0])
     text = message("count", "unknown", [4])
-    assert "'count' is not numeric" in text and "'unknown'" in text and "--data.drop" in text
+    assert "'count' is not numeric" in text and "'unknown'" in text and "--drop" in text
 
 
 def test_columns_that_are_no_numbers(tmp_path: Path) -> None:

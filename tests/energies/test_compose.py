@@ -181,3 +181,18 @@ def test_a_base_with_a_number_per_feature_is_refused_when_used(rows: int) -> Non
     tilted = Tilted(torch.distributions.Normal(torch.zeros(2), torch.ones(2)), MLP(2))
     with pytest.raises((ContractError, RuntimeError)):
         energy_values(tilted, torch.zeros(rows, 2))
+
+
+def test_bf16_leaves_the_base_and_the_last_sum_exact() -> None:
+    """Contrasts are differences of energies of size 100: three digits would leave nothing of them."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 8)
+    base = Gaussian(torch.zeros(8), torch.eye(8) * 0.04)
+    tilted = Tilted(base, MLP(8, width=16))
+    with torch.no_grad():
+        tilted.network.layers[-1].bias.fill_(90.0)
+        exact = tilted(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = tilted(x)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, exact, atol=1e-3, rtol=0)

@@ -93,8 +93,10 @@ def _summary(folder: RunFolder, source: Source, model: Model) -> dict[str, Any]:
 
 def _rows(folder: RunFolder, data: str, key: str | None) -> Tensor:
     columns, shape = folder.columns(), folder.event_shape()
-    table = read_table(data, key=key, columns=columns)
-    if columns is None and len(table.columns) != int(np.prod(shape)):
+    # columns of a table go by name, those of an array by position
+    by_position = columns is None or Path(data).suffix in (".npy", ".npz")
+    table = read_table(data, key=key, columns=None if by_position else columns)
+    if by_position and len(table.columns) != int(np.prod(shape)):
         raise DataError(f"{data} has {len(table.columns)} columns, the run was trained on rows of shape {shape}")
     # float64 until scaled: a large offset must not eat a small spread
     rows = torch.from_numpy(table.values)

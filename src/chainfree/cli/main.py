@@ -71,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), status=3)
     except ImportError as error:
         return _fail(str(error), status=2)
+    except BrokenPipeError:
+        # the reader has seen enough: | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         where = "" if error.filename is None else f": {error.filename}"
         return _fail(f"{error.strerror or error}{where}; check the path, its permissions and the free space", status=2)

@@ -17,6 +17,7 @@ from .errors import UsageError
 from .models import Model, empty_model
 from .parsing import dump_settings, parse_settings
 from .settings import TrainSettings
+from .sources import Source
 
 __all__ = ["RunFolder"]
 
@@ -62,9 +63,7 @@ class RunFolder:
         return self.path / "report"
 
     @classmethod
-    def create(
-        cls, settings: TrainSettings, event_shape: tuple[int, ...], columns: tuple[str, ...] | None
-    ) -> RunFolder:
+    def create(cls, settings: TrainSettings, source: Source) -> RunFolder:
         """Make a new run's folder with its config.
 
         Raises:
@@ -85,7 +84,12 @@ class RunFolder:
         try:
             new.path.mkdir(parents=True)
             write_text(new.config, dump_settings(settings))
-            write_text(new.schema, json.dumps({"event_shape": event_shape, "columns": columns}, indent=2) + "\n")
+            schema = {
+                "event_shape": list(source.train.shape[1:]),
+                "columns": source.columns,
+                "digest": source.digest(),
+            }
+            write_text(new.schema, json.dumps(schema, indent=2) + "\n")
             new.path.rename(path)
         except OSError as error:
             shutil.rmtree(new.path, ignore_errors=True)
@@ -103,6 +107,15 @@ class RunFolder:
         if not run.config.is_file():
             raise UsageError(f"{path} is no run folder (it has no config.toml); chainfree train makes one")
         return run
+
+    def keep_settings(self, settings: TrainSettings) -> None:
+        """Replace the run's settings."""
+        write_text(self.config, dump_settings(settings))
+
+    def require_same_data(self, source: Source) -> None:
+        """Raise ``UsageError`` unless the data are the ones that the run began with: its scaling was fitted to them."""
+        if self._schema()["digest"] != source.digest():
+            raise UsageError(f"the data of {self.path} have changed since it began; start a new run")
 
     def settings(self) -> TrainSettings:
         """The settings that the run was started with."""
@@ -142,11 +155,11 @@ class RunFolder:
     def _schema(self) -> dict[str, Any]:
         try:
             schema = json.loads(self.schema.read_text(encoding="utf-8"))
-            shape, columns = schema["event_shape"], schema["columns"]
+            shape, columns, digest = schema["event_shape"], schema["columns"], str(schema["digest"])
             whole = isinstance(shape, list) and all(isinstance(n, int) and n > 0 for n in shape) and shape
             named = columns is None or (isinstance(columns, list) and all(isinstance(c, str) for c in columns))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{self.schema} is missing or damaged; train the run again") from error
         if not whole or not named:
             raise UsageError(f"{self.schema} is damaged; train the run again")
-        return {"event_shape": shape, "columns": columns}
+        return {"event_shape": shape, "columns": columns, "digest": digest}

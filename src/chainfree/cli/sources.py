@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,10 @@ class Source:
     anomalies: AnomalySplit | None = None
     columns: tuple[str, ...] | None = None
     image_shape: tuple[int, int] | None = None
+
+    def digest(self) -> str:
+        """A fingerprint of the training rows."""
+        return hashlib.sha256(self.train.contiguous().numpy().tobytes()).hexdigest()
 
 
 def load_source(settings: TrainSettings) -> Source:

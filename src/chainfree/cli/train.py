@@ -46,12 +46,18 @@ def train(arguments: Sequence[str]) -> int:
     stream = stream_for(settings, source, model)
     _device(settings.device)
     _require_suits(settings, source, model)
-    run = resumed or RunFolder.create(settings, tuple(source.train.shape[1:]), source.columns)
+    run = resumed or RunFolder.create(settings, source)
     engine = None
     try:
         engine = engine_for(settings, source, model, run)
         if resumed is not None:
+            run.require_same_data(source)
             _take_up(run, engine, stream)
+            if settings.steps < engine.step:
+                raise UsageError(f"{run.path} is at step {engine.step} already; give --steps of at least that")
+            # the new length is the run's own from here on: the next resume is told nothing
+            run.keep_settings(settings)
+        first = engine.step
         print(f"training on {source.title}, files in {run.path}", flush=True)  # noqa: T201
         report = engine.fit(stream, steps=settings.steps)
     except Exception:
@@ -65,8 +71,9 @@ def train(arguments: Sequence[str]) -> int:
     trained = Model(engine.averaged_energy().cpu(), model.coordinates)
     save_weights(run.weights, trained.in_data_units())
     summary = evaluate_run(settings, source, trained)
-    rate = report.steps / report.seconds if report.seconds else float("nan")
-    print(f"{report.steps:,} steps in {report.seconds:.1f} s ({rate:.0f} a second), {report.stopped}\n")  # noqa: T201
+    done = report.steps - first
+    rate = f" ({done / report.seconds:.0f} a second)" if done else ""
+    print(f"{done:,} steps in {report.seconds:.1f} s{rate}, {report.stopped}\n")  # noqa: T201
     print(summary_text(summary))  # noqa: T201
     pictures = draw_report(run, source, trained, summary)
     print(f"\npictures in {run.report}: {', '.join(pictures)}")  # noqa: T201

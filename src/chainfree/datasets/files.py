@@ -346,7 +346,7 @@ def _arrow_column(name: str, column: Any) -> NDArray[np.float64]:
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(
             f"column {name!r} is not numeric but {kind}, for example {_example(column)}; leave it out with "
-            "--data.drop, or encode it as numbers"
+            "--drop, or encode it as numbers"
         )
     numbers: NDArray[np.float64] = column.to_numpy().astype(np.float64)
     return numbers
@@ -415,8 +415,8 @@ def _require_usable(columns: Sequence[str], values: NDArray[np.float64]) -> None
         if bool((np.abs(column) <= _LARGEST).all()):
             continue
         for bad, what, remedy in [
-            (np.isnan(column), "missing values", "fill them, drop these rows, or leave it out with --data.drop"),
-            (np.isinf(column), "infinite values", "replace them, drop these rows, or leave it out with --data.drop"),
+            (np.isnan(column), "missing values", "fill them, drop these rows, or leave it out with --drop"),
+            (np.isinf(column), "infinite values", "replace them, drop these rows, or leave it out with --drop"),
             (np.abs(column) > _LARGEST, f"values above {_LARGEST:g}", "rescale it, for example take logarithms"),
         ]:
             if bad.any():

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..checks import energy_values, require_positive
+from ..checks import energy_values, log_prob_values, require_positive
 from ..typing import Density, Energy
-from .layers import zero_last_layer_
+from .layers import full_precision, zero_last_layer_
 
 __all__ = ["Mixture", "Sum", "Tempered", "Tilted"]
 
@@ -106,8 +106,9 @@ class Tilted(nn.Module):
     most linearly and a Gaussian's energy quadratically, so :math:`Z < \infty` whatever the weights.
 
     Args:
-        base: any density: an analytic energy, a ``torch.distributions`` object, a fitted scikit-learn mixture through
-            :meth:`chainfree.energies.GaussianMixture.from_sklearn`. Its parameters are not trained.
+        base: any object with ``log_prob``: an analytic energy, a fitted scikit-learn mixture through
+            :meth:`chainfree.energies.GaussianMixture.from_sklearn`. Its parameters are not trained. One that is no
+            ``nn.Module`` is neither saved nor moved with the energy.
         network: its last linear or convolutional layer is set to zero.
 
     Raises:
@@ -133,7 +134,9 @@ class Tilted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, *event) -> (B,)``."""
-        return energy_values(self.network, x) - self.base.log_prob(x)
+        with full_precision(x):
+            log_base = log_prob_values(self.base, x)
+        return energy_values(self.network, x) - log_base
 
 
 def _checked_weights(energies: Sequence[Energy], weights: Sequence[float] | None) -> list[float]:

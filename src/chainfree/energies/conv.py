@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_positive_int
-from .layers import Activation, activation_layer, normed
+from .layers import Activation, activation_layer, full_precision, normed
 
 __all__ = ["ConvNet"]
 
@@ -58,5 +58,7 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, C, H, W) -> (B,)``."""
-        values: Tensor = self.head(torch.flatten(self.features(x), 1))
+        features = torch.flatten(self.features(x), 1)
+        with full_precision(features):
+            values: Tensor = self.head(features.float() if features.dtype == torch.bfloat16 else features)
         return values.squeeze(-1)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
 
-__all__ = ["Activation", "activation_layer", "normed", "zero_last_layer_"]
+__all__ = ["Activation", "activation_layer", "full_precision", "normed", "zero_last_layer_"]
 
 Activation = Literal["silu", "gelu", "softplus", "relu", "leaky_relu", "tanh", "elu"]
 
@@ -42,6 +42,11 @@ def normed(layer: Layer, spectral_norm: bool) -> Layer:
     if spectral_norm:
         _spectral_norm(layer)  # in place: it parametrises the weight
     return layer
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Switch autocast off: bf16 has three digits, too few for phases, log-densities and the energy's last sum."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def zero_last_layer_(network: nn.Module) -> None:

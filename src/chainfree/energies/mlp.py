@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_positive, require_positive_int
-from .layers import Activation, activation_layer, normed
+from .layers import Activation, activation_layer, full_precision, normed
 
 __all__ = ["MLP", "FourierMLP"]
 
@@ -18,6 +18,15 @@ def _perceptron(inputs: int, width: int, depth: int, activation: str, spectral_n
         inputs = width
     # the last layer sets the energy's scale, so the norm never binds it
     return nn.Sequential(*layers, nn.Linear(inputs, 1))
+
+
+def _energy(layers: nn.Sequential, x: Tensor) -> Tensor:
+    *hidden, last = layers
+    for layer in hidden:
+        x = layer(x)
+    with full_precision(x):
+        values: Tensor = last(x.float() if x.dtype == torch.bfloat16 else x)
+    return values.squeeze(-1)
 
 
 class MLP(nn.Module):
@@ -53,8 +62,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
-        values: Tensor = self.layers(x)
-        return values.squeeze(-1)
+        return _energy(self.layers, x)
 
 
 class FourierMLP(nn.Module):
@@ -95,6 +103,6 @@ class FourierMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
-        phase = x @ self.frequencies
-        values: Tensor = self.layers(torch.cat([phase.sin(), phase.cos()], dim=-1))
-        return values.squeeze(-1)
+        with full_precision(x):
+            phase = x @ self.frequencies
+        return _energy(self.layers, torch.cat([phase.sin(), phase.cos()], dim=-1))

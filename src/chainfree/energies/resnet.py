@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import require_positive_int
-from .layers import Activation, activation_layer, normed
+from .layers import Activation, activation_layer, full_precision, normed
 
 __all__ = ["ResNet"]
 
@@ -73,5 +74,7 @@ class ResNet(nn.Module):
         h = self.stem(x)
         for index, stage in enumerate(self.stages):
             h = stage(F.avg_pool2d(h, 2) if index else h)
-        values: Tensor = self.head(self.activation(h).sum(dim=(2, 3)))
+        features = self.activation(h).sum(dim=(2, 3))
+        with full_precision(features):
+            values: Tensor = self.head(features.float() if features.dtype == torch.bfloat16 else features)
         return values.squeeze(-1)

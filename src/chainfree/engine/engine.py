@@ -58,7 +58,8 @@ class Engine:
     Args:
         energy: the network; moved to ``device``.
         objective: a loss, or an objective with several players.
-        seed: of everything random in training. Equal seeds on equal machines give equal weights.
+        seed: of everything random that training draws: equal seeds on equal machines give equal weights. A network that
+            draws for itself (dropout) draws from torch's global generator, which is neither seeded nor saved here.
         optimizer: one for all players, or one for each by name.
         schedule: of the learning rate, for all players.
         clip: largest gradient norm of a player, or ``None``.
@@ -189,7 +190,12 @@ class Engine:
     def _train(self, data: Batches, steps: int) -> str:
         energy = self._prepared_energy(data)
         watch = None if self._guard is None else Watch(self._guard, self.device)
+        unfit = self._look(watch)
+        if unfit is not None:
+            raise TrainingDivergedError(f"{unfit} before training began; start from finite weights")
         good = {} if self._guard is None else self.state_dict(data)
+        if self._stop_reason is not None:  # a callback asked before the first round
+            return self._stop_reason
         while self.step < steps:
             batches = [next(data).to(self.device) for _ in range(self._accumulate)]
             symptom = self._round(energy, batches, steps, watch)
@@ -319,6 +325,7 @@ class Engine:
             "retries": self._retries.state_dict(),
             "modules": {name: module.state_dict() for name, module in self._modules().items()},
             "players": self._players.state_dict(),
+            "layout": self._layout(),
             "generator": self._generator.get_state(),
             "data": data.state_dict(),
             "callbacks": [callback.state_dict() for callback in self._callbacks],
@@ -334,6 +341,11 @@ class Engine:
         """
         modules, callbacks = self._modules(), state["callbacks"]
         self._players.require_fits(state["players"])
+        if self._layout() != state["layout"]:
+            raise ValueError(
+                "the checkpoint's players have other parameters, or in another order; resume with the network it was "
+                "trained with"
+            )
         if set(modules) != set(state["modules"]):
             raise ValueError(
                 f"the checkpoint has states of {sorted(state['modules'])}, this run of {sorted(modules)}; "
@@ -368,6 +380,9 @@ class Engine:
 
     def resume(self, checkpoint: Path) -> None:
         """Take up a checkpoint; the next :meth:`fit` goes on bit for bit as the interrupted one would have.
+
+        One thing may differ: where the guard later steps in, it goes back to the newest state that was looked at, and an
+        interruption is one more such state.
 
         Raises:
             CheckpointError: the file is missing or damaged.
@@ -405,6 +420,11 @@ class Engine:
             callback.on_event(self, kind, message)
 
     # -- small things --------------------------------------------------------------------------------------------------
+
+    def _layout(self) -> dict[str, list[str]]:
+        """Names of each player's parameters in order: what the flat buffers of its optimizer mean."""
+        names = {id(p): f"{m}.{n}" for m, module in self._modules().items() for n, p in module.named_parameters()}
+        return {player: [names[id(p)] for p in group] for player, group in self._players.parameters.items()}
 
     def _modules(self) -> dict[str, nn.Module]:
         """Whose states a checkpoint holds."""

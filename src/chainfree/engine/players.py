@@ -42,9 +42,9 @@ class Players:
         clip: float | None,
         ema: float | None,
     ) -> None:
-        self._parameters = _checked(parameters)
-        self._settings = _settings_by_player(optimizer, self._parameters)
-        self._flat = {name: FlatParameters(group) for name, group in self._parameters.items()}
+        self.parameters = _checked(parameters)
+        self._settings = _settings_by_player(optimizer, self.parameters)
+        self._flat = {name: FlatParameters(group) for name, group in self.parameters.items()}
         self._optimizers = {name: self._settings[name].build(flat.buffers) for name, flat in self._flat.items()}
         self._schedule = schedule
         self._clip = clip
@@ -57,11 +57,11 @@ class Players:
 
     def backward(self, player: str, loss: Tensor, *, first: bool) -> None:
         """Gradients of ``loss`` for this player alone; the ``first`` of a step starts from zero, others add."""
-        if player not in self._parameters:
-            raise ValueError(f"the objective yielded player {player!r}, but has only {sorted(self._parameters)}")
+        if player not in self.parameters:
+            raise ValueError(f"the objective yielded player {player!r}, but has only {sorted(self.parameters)}")
         if first:
             self._flat[player].clear_gradients()
-        loss.backward(inputs=self._parameters[player])
+        loss.backward(inputs=self.parameters[player])
 
     def step(self, player: str, *, step: int, total: int, lr_factor: float) -> None:
         """Clip and take one optimizer step."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import energy_values
+from ..checks import energy_values, log_prob_values
 from ..typing import Density, Energy
 
 __all__ = ["held_out_nll", "log_density_mse", "nll_gap"]
@@ -35,10 +35,10 @@ def nll_gap(energy: Energy, log_z: float, density: Density, x: Tensor) -> float:
         density: the truth.
         x: rows drawn from the truth and not used in training, ``(N, *event)``.
     """
-    return float((density.log_prob(x).double() - _log_density(energy, log_z, x)).mean())
+    return float((log_prob_values(density, x).double() - _log_density(energy, log_z, x)).mean())
 
 
 @torch.no_grad()
 def log_density_mse(energy: Energy, log_z: float, density: Density, x: Tensor) -> float:
     """Mean squared error of the normalised log-density on rows of the truth, in squared nats; arguments as above."""
-    return float((density.log_prob(x).double() - _log_density(energy, log_z, x)).square().mean())
+    return float((log_prob_values(density, x).double() - _log_density(energy, log_z, x)).square().mean())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, require_positive_int
+from ..checks import energy_values, log_prob_values, require_positive_int
 from ..typing import Density, Energy
 
 __all__ = ["LogZ", "log_z_importance", "log_z_quadrature"]
@@ -125,7 +125,7 @@ def log_z_importance(
     parts = []
     for start in range(0, samples, _ROWS_AT_A_TIME):
         x = proposal.sample(min(_ROWS_AT_A_TIME, samples - start), generator=generator)
-        parts.append(-energy_values(energy, x).double() - proposal.log_prob(x).double())
+        parts.append(-energy_values(energy, x).double() - log_prob_values(proposal, x).double())
     log_weights = torch.cat(parts)
     if not bool((log_weights < torch.inf).all()) or not bool(torch.isfinite(log_weights).any()):
         raise ValueError(

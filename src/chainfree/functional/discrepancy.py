@@ -82,6 +82,8 @@ def energy_discrepancy(
         w: weight of the datum among its draws, in [0, inf). Below 1 the energy becomes too steep, above 1 too flat.
         chunk: draws evaluated at a time. ``None`` evaluates all rows and draws in one forward pass, the fastest way. With
             a number, activations *and* draws of one chunk only are alive at any time, for one more forward pass in all.
+            Layers that change in the forward pass (spectral and batch norm in training mode) see the chunks one after the
+            other, twice.
         generator: source of randomness on the device of ``x``.
 
     Returns:

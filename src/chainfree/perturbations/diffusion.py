@@ -18,10 +18,10 @@ __all__ = ["OrnsteinUhlenbeck"]
 class OrnsteinUhlenbeck:
     r""":math:`y = e^{-s/2} x + \sqrt{1 - e^{-s}}\,\xi`, the variance-preserving diffusion after time ``s``.
 
-    As ``s`` grows, y forgets x entirely and standard normal noise is what the draws come from, however wide the energy
-    is. The reverse draw is :math:`x' = e^{s/2} y - \sqrt{e^s - 1}\,\xi'`: given y it is Gaussian perturbation with
-    variance :math:`t = e^s - 1`, the same energy discrepancy in other coordinates of y. It exists so that schedules of
-    diffusion models can be used as they are; for data of unit variance.
+    As ``s`` grows, y forgets x and becomes standard normal; the draws spread as :math:`e^{s/2}`. The reverse draw is
+    :math:`x' = e^{s/2} y - \sqrt{e^s - 1}\,\xi'`: given y it is Gaussian perturbation with variance :math:`t = e^s - 1`, the
+    same energy discrepancy in other coordinates of y. It exists so that schedules of diffusion models can be used as they
+    are; for data of unit variance.
 
     Args:
         time: ``s``, above 0.

@@ -44,7 +44,7 @@ class Gaussian:
     the same minimiser.
 
     Args:
-        t: variance in squared units of the data: a number, one per feature (broadcast against ``event``), or
+        t: variance in squared units of the data: a number, one per feature (of flat rows), or
             :class:`LogUniform`.
 
     Raises:

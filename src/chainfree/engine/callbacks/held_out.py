@@ -48,6 +48,10 @@ class HeldOut(Callback):
         self._best_weights: dict[str, Any] = {}
         self._since_best = 0
 
+    def on_start(self, engine: Engine, total_steps: int) -> None:
+        """A resumed run that had stopped early stops again."""
+        self._stop_if_due(engine)
+
     def on_step(self, engine: Engine) -> None:
         """Evaluate when it is time."""
         if engine.step % self._every:
@@ -62,6 +66,9 @@ class HeldOut(Callback):
                 self._best_weights = energy.state_dict()
         else:
             self._since_best += 1
+        self._stop_if_due(engine)
+
+    def _stop_if_due(self, engine: Engine) -> None:
         if self._patience is not None and self._since_best >= self._patience:
             best = "infinity" if self.best is None else f"{self.best:.4g}"
             engine.request_stop(f"no better {self._name} than {best} at step {self.best_step}")
