@@ -70,7 +70,8 @@ def score(run: str, data: str, out: str, key: str | None = None) -> int:
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}; choose another --out") from error
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
-    print(f"{len(values):,} rows scored to {out}: energy {low:.4g} (5%), {middle:.4g} (median), {high:.4g} (95%)")  # noqa: T201
+    spread = f"{low:.4g} (5%), {middle:.4g} (median), {high:.4g} (95%)"
+    print(f"{len(values):,} rows scored to {out}: energy {spread}; high is anomalous")  # noqa: T201
     return 0
 
 

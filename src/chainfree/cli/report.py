@@ -121,8 +121,15 @@ def _anomaly_table(model: Model, split: AnomalySplit, seed: int) -> dict[str, di
 
 def summary_text(summary: dict[str, Any]) -> str:
     """The scores as a table."""
-    counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in summary["rows"].items() if n is not None)
-    lines = [f"{summary['data']}: rows: {counts}"]
+    labels = {
+        "train": "training",
+        "held_out": "held out",
+        "test": "test",
+        "test_anomalies": "anomalies among them",
+        "train_baselines": "training for k-NN and the forest, which need none held out",
+    }
+    counts = ", ".join(f"{n:,} {labels[name]}" for name, n in summary["rows"].items() if n is not None)
+    lines = [f"{summary['data']}, rows: {counts}"]
     names = {
         "held_out_loss": "held-out loss (nats)",
         "log_z": "log Z",
