@@ -3,7 +3,7 @@
 Twenty SIGKILLs fall on one training, some while it starts and some while it writes a checkpoint; each time it is taken up
 with ``chainfree train --resume``, and the weights at the end are compared byte for byte with those of a training that was
 left alone. Then a fixed list of bad inputs, generated from a seed, is given to the program and to the library; each must be
-refused as documented. Last, three ways of diverging.
+refused as documented. Last, three ways of diverging. Every resume imports the sources anew: leave them alone meanwhile.
 """
 
 from __future__ import annotations

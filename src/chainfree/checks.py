@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ __all__ = [
     "require_non_negative",
     "require_positive",
     "require_positive_int",
+    "require_rows",
     "require_symmetric",
 ]
 
@@ -81,8 +82,29 @@ def _describe(value: object) -> str:
     return f"a tensor of {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
+def require_rows(x: Tensor, event: Sequence[int | None], like: Tensor) -> None:
+    """Raise ``ContractError`` unless ``x`` is ``(B, *event)`` of the type of ``like``, where ``None`` allows any size.
+
+    Broadcasting would turn rows of another width into wrong energies without a word.
+    """
+    given = x.shape[1:]
+    if len(given) != len(event) or any(e is not None and e != g for e, g in zip(event, given, strict=True)):
+        wanted = ", ".join("any" if e is None else str(e) for e in event)
+        raise ContractError(
+            f"the energy takes rows of shape ({wanted}), got {tuple(given)}; reshape or select features"
+        )
+    if x.dtype != like.dtype:
+        raise ContractError(
+            f"the energy is of {like.dtype}, the rows of {x.dtype}; convert one of them with .to(dtype)"
+        )
+
+
 def _require(name: str, value: Any, holds: Callable[[float], bool], wanted: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not holds(float(value)):
+    try:
+        fits = not isinstance(value, bool) and isinstance(value, int | float) and holds(float(value))
+    except OverflowError:  # an int that no float can hold
+        fits = False
+    if not fits:
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
 
 

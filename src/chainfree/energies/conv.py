@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_positive_int
+from ..checks import require_positive_int, require_rows
 from .layers import Activation, activation_layer, full_precision, normed
 
 __all__ = ["ConvNet"]
@@ -48,6 +48,7 @@ class ConvNet(nn.Module):
             raise ValueError(
                 f"{len(widths)} widths halve images of at least {2 ** len(widths)} pixels, got size={size!r}"
             )
+        self._event = (channels, size, size)
         layers: list[nn.Module] = []
         for width in widths:
             convolution = nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1)
@@ -58,6 +59,7 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, C, H, W) -> (B,)``."""
+        require_rows(x, self._event, self.head.weight)
         features = torch.flatten(self.features(x), 1)
         with full_precision(features):
             values: Tensor = self.head(features.float() if features.dtype == torch.bfloat16 else features)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..checks import energy_values
+from ..checks import energy_values, require_rows
 from ..typing import Energy
 
 __all__ = ["Coordinates", "InCoordinates"]
@@ -79,6 +79,7 @@ class Coordinates(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """To the coordinates, ``(B, dim) -> (B, dim)``."""
+        self._require_width(x)
         return ((self._bend(x.double()) - self.loc) / self.scale).to(x.dtype)
 
     def inverse(self, u: Tensor) -> Tensor:
@@ -89,10 +90,15 @@ class Coordinates(nn.Module):
 
     def log_abs_det(self, x: Tensor) -> Tensor:
         r""":math:`\log |\det \partial u / \partial x|`, ``(B, dim) -> (B,)``."""
+        self._require_width(x)
         z = (x.double() - self.centre) / self.knee
         # d arsinh(z) / dx = 1 / (knee sqrt(1 + z^2))
         slope = torch.where(self.heavy, -0.5 * torch.log1p(z.square()) - self.knee.log(), 0.0)
         return (slope - self.scale.log()).sum(dim=-1).to(x.dtype)
+
+    def _require_width(self, x: Tensor) -> None:
+        # any floating type is taken: it is float64 from here on
+        require_rows(x, (len(self.loc),), x)
 
     def _bend(self, x: Tensor) -> Tensor:
         return torch.where(self.heavy, torch.asinh((x - self.centre) / self.knee), x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_positive, require_positive_int
+from ..checks import require_positive, require_positive_int, require_rows
 from .layers import Activation, activation_layer, full_precision, normed
 
 __all__ = ["MLP", "FourierMLP"]
@@ -56,12 +56,14 @@ class MLP(nn.Module):
         spectral_norm: bool = False,
     ) -> None:
         super().__init__()
+        self.dim = dim
         for name, value in [("dim", dim), ("width", width), ("depth", depth)]:
             require_positive_int(name, value)
         self.layers = _perceptron(dim, width, depth, activation, spectral_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
+        require_rows(x, (self.dim,), next(self.layers.parameters()))
         return _energy(self.layers, x)
 
 
@@ -93,6 +95,7 @@ class FourierMLP(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.dim = dim
         for name, value in [("dim", dim), ("features", features), ("width", width), ("depth", depth)]:
             require_positive_int(name, value)
         require_positive("scale", scale)
@@ -103,6 +106,7 @@ class FourierMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
+        require_rows(x, (self.dim,), self.frequencies)
         with full_precision(x):
             phase = x @ self.frequencies
         return _energy(self.layers, torch.cat([phase.sin(), phase.cos()], dim=-1))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import require_positive_int
+from ..checks import require_positive_int, require_rows
 from .layers import Activation, activation_layer, full_precision, normed
 
 __all__ = ["ResNet"]
@@ -59,6 +59,7 @@ class ResNet(nn.Module):
             require_positive_int(name, value)
         if not widths:
             raise ValueError("widths must name at least one stage, got ()")
+        self._channels = channels
         self.stem = normed(nn.Conv2d(channels, widths[0], 3, padding=1), spectral_norm)
         self.stages = nn.ModuleList()
         inputs = widths[0]
@@ -71,6 +72,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, C, H, W) -> (B,)``."""
+        require_rows(x, (self._channels, None, None), self.head.weight)
         h = self.stem(x)
         for index, stage in enumerate(self.stages):
             h = stage(F.avg_pool2d(h, 2) if index else h)

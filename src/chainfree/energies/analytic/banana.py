@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...checks import require_positive
+from ...checks import require_positive, require_rows
 from .base import AnalyticEnergy
 
 __all__ = ["Banana"]
@@ -36,6 +36,7 @@ class Banana(AnalyticEnergy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
+        require_rows(x, (self.dim,), self.scales)
         return 0.5 * (self._bend(x, -1.0) / self.scales).square().sum(dim=-1)
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:

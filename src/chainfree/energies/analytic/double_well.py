@@ -8,7 +8,7 @@ import torch
 from scipy.special import ive
 from torch import Tensor
 
-from ...checks import require_positive
+from ...checks import require_positive, require_rows
 from .base import AnalyticEnergy
 
 __all__ = ["DoubleWell"]
@@ -35,6 +35,7 @@ class DoubleWell(AnalyticEnergy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
+        require_rows(x, (self.dim,), self.barrier)
         return self.barrier * (x[:, 0].square() - 1).square() + 0.5 * x[:, 1:].square().sum(dim=-1)
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...checks import require_positive
+from ...checks import require_positive, require_rows
 from .base import AnalyticEnergy
 
 __all__ = ["Funnel"]
@@ -31,6 +31,7 @@ class Funnel(AnalyticEnergy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
+        require_rows(x, (self.dim,), self.scale)
         neck, rest = x[:, 0], x[:, 1:]
         log_determinant = 0.5 * (self.dim - 1) * neck
         return 0.5 * ((neck / self.scale).square() + rest.square().sum(-1) * torch.exp(-neck)) + log_determinant

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...checks import require_symmetric
+from ...checks import require_rows, require_symmetric
 from .base import AnalyticEnergy
 
 __all__ = ["Gaussian"]
@@ -53,6 +53,7 @@ class Gaussian(AnalyticEnergy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
+        require_rows(x, (self.dim,), self.mean)
         return 0.5 * ((x - self.mean) @ self.whiten.T).square().sum(dim=-1)
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:

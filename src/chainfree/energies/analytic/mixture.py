@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...checks import require_symmetric
+from ...checks import require_rows, require_symmetric
 from .base import AnalyticEnergy
 
 __all__ = ["GaussianMixture"]
@@ -74,6 +74,7 @@ class GaussianMixture(AnalyticEnergy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
+        require_rows(x, (self.dim,), self.means)
         # the means enter as the product's bias: the (B, K, dim) array is written once less
         whitened = torch.addmm(-self.whitened_means.flatten(), x, self.whiten.flatten(1))
         distance = whitened.square().view(-1, *self.whitened_means.shape).sum(dim=-1)

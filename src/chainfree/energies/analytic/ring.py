@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...checks import require_positive
+from ...checks import require_positive, require_rows
 from .base import AnalyticEnergy
 
 __all__ = ["Ring"]
@@ -39,6 +39,7 @@ class Ring(AnalyticEnergy):
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, 2) -> (B,)``."""
+        require_rows(x, (self.dim,), self.radii)
         variance = self.noise.square()
         # the norm's gradient at the origin is undefined, the density's is zero: keep r away from an exact 0
         r = (x.square().sum(dim=-1, keepdim=True) + torch.finfo(x.dtype).tiny).sqrt()

@@ -36,7 +36,7 @@ class Progress(Callback):
             desc="training",
             unit="step",
             dynamic_ncols=live,
-            ncols=None if live else 120,
+            ncols=None if live else 100,
             mininterval=0.2 if live else 10.0,
             ascii=None if live else " #",
         )
