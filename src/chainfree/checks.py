@@ -102,8 +102,8 @@ def require_rows(x: Tensor, event: Sequence[int | None], like: Tensor) -> None:
 def _require(name: str, value: Any, holds: Callable[[float], bool], wanted: str) -> None:
     try:
         fits = not isinstance(value, bool) and isinstance(value, int | float) and holds(float(value))
-    except OverflowError:  # an int that no float can hold
-        fits = False
+    except OverflowError as error:  # an int that no float can hold
+        raise ValueError(f"{name} is too large a number to count with; lower it") from error
     if not fits:
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
 

@@ -153,7 +153,7 @@ def _spoil(run: Path, name: str, content: str | bytes | None) -> None:
         ("schema.json", None, "missing or damaged"),
         ("schema.json", "{", "missing or damaged"),
         ("schema.json", "[]", "missing or damaged"),
-        ("schema.json", '{"event_shape": [3], "columns": null, "digest": ""}', "missing or damaged"),
+        ("schema.json", '{"event_shape": [3], "columns": null}', "missing or damaged"),
         ("schema.json", '{"event_shape": [], "columns": null, "digest": ""}', "is damaged"),
         ("schema.json", '{"event_shape": [3.5], "columns": null, "digest": ""}', "is damaged"),
         ("schema.json", '{"event_shape": [3], "columns": "abc", "digest": ""}', "is damaged"),
