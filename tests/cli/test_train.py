@@ -120,7 +120,7 @@ def test_every_kind_of_file_gives_the_same_run(
     key = ["--key", "rows"] if kind == "npz" else []
     ended = chainfree("train", "--data", str(name), *key, *tiny, "--name", "run")
     assert ended.status == 0, ended.err
-    assert "train 108, held out 12" in ended.out
+    assert "108 training, 12 held out" in ended.out
     assert chainfree("train", "--data", "reference.npy", *tiny, "--name", "reference").status == 0
     assert Path("runs/run/model.safetensors").read_bytes() == Path("runs/reference/model.safetensors").read_bytes()
     named = kind in ("csv", "csv.gz", "parquet")
