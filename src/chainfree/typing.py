@@ -71,7 +71,7 @@ class LossOutput:
     Args:
         loss: the scalar to minimise, shape ``()``, with its graph.
         metrics: detached 0-d tensors. Nothing here is brought to the host before it is logged. Names that begin with
-            ``energy`` are mean energies in nats, and watched by the guard.
+            ``energy`` are mean energies in nats, and watched by the guard: see :attr:`Update.watched`.
     """
 
     loss: Tensor
@@ -86,17 +86,48 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class Update:
-    """One player's turn: ``loss`` is minimised over the parameters of ``player``; metrics as in :class:`LossOutput`."""
+    """One player's turn.
+
+    Args:
+        player: over whose parameters the loss is minimised.
+        loss: the scalar to minimise, shape ``()``, with its graph. What the graph leads through must not have been stepped
+            since it was made, or autograd raises: after an energy's turn, its energies are evaluated anew.
+        metrics: detached 0-d tensors, as in :class:`LossOutput`; a name begins with ``energy`` if and only if it is a mean
+            energy in nats, for the guard watches those.
+    """
 
     player: str
     loss: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def watched(self) -> dict[str, Tensor]:
+        """What the divergence guard looks at: the loss, and every metric whose name begins with ``energy``.
+
+        The name alone decides, so that a loss need not say it twice. A mean over no rows is NaN, and to the guard a sign of
+        divergence: leave such a metric out.
+
+        >>> sorted(Update("energy", torch.ones(()), {"energy_data": torch.ones(()), "accuracy": torch.ones(())}).watched)
+        ['energy_data', 'loss']
+        """
+        energies = {name: value for name, value in self.metrics.items() if name.startswith("energy")}
+        return {"loss": self.loss.detach(), **energies}
 
 
 class Objective(Protocol):
     """Several players that take turns, as a coroutine.
 
     ``updates`` yields; the engine steps that player and resumes it, so code after a ``yield`` sees the new parameters.
+    A player may have one turn in a round, several or none. Learning-rate schedules and the moving average count rounds.
+
+    An objective with parameters or buffers of its own is an ``nn.Module``: it then moves to the engine's device, trains in
+    training mode and is part of every checkpoint.
+
+    Where the energy, the objective or a module inside them has a method ``constrain()``, it keeps its parameters legal: it is
+    called without gradients right after each step of a player who owns a parameter in that module, so later turns of the
+    round, and all that is kept, see legal values. It must change them in place (``self.scale.clamp_(min=0.01)``) and do
+    nothing where they are legal already. Modules whose parameters did not move are left alone, for a graph made through
+    them earlier in the round may still wait for its turn.
     """
 
     def players(self, energy: torch.nn.Module, /) -> Mapping[str, Sequence[Parameter]]:

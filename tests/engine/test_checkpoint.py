@@ -34,7 +34,7 @@ STATE: dict[str, Any] = {"step": 3, "numbers": torch.arange(5.0), "nested": {"li
 
 def _file(legacy: bool = False) -> bytes:
     buffer = io.BytesIO()
-    torch.save({"format": 1, **STATE}, buffer, _use_new_zipfile_serialization=not legacy)
+    torch.save({"format": 2, **STATE}, buffer, _use_new_zipfile_serialization=not legacy)
     return buffer.getvalue()
 
 
@@ -205,9 +205,9 @@ class Evil:
 def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, how: str) -> None:
     trace, path = tmp_path / "trace", tmp_path / "step-000000001.pt"
     if how == "pickle":
-        path.write_bytes(pickle.dumps({"format": 1, "evil": Evil(trace)}))
+        path.write_bytes(pickle.dumps({"format": 2, "evil": Evil(trace)}))
     else:
-        torch.save({"format": 1, "evil": Evil(trace)}, path)
+        torch.save({"format": 2, "evil": Evil(trace)}, path)
     torch.load(path, weights_only=False) if how == "torch.save" else pickle.loads(path.read_bytes())
     assert trace.exists()  # the bait works
     trace.unlink()
@@ -216,12 +216,12 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [{"format": 2}, {}, [1, 2], torch.ones(3)], ids=["format 2", "none", "list", "tensor"]
+    "state", [{"format": 1}, {}, [1, 2], torch.ones(3)], ids=["format 1", "none", "list", "tensor"]
 )
 def test_other_formats_are_refused(tmp_path: Path, state: Any) -> None:
     path = tmp_path / "step-000000001.pt"
     torch.save(state, path)
-    with pytest.raises(CheckpointError, match="format 1"):
+    with pytest.raises(CheckpointError, match="format 2"):
         load_checkpoint(path)
 
 

@@ -25,7 +25,7 @@ from chainfree.engine import (
     latest_checkpoint,
     load_checkpoint,
 )
-from chainfree.engine import engine as engine_module
+from chainfree.engine import recovery as recovery_module
 from chainfree.engine.guard import Watch
 from chainfree.typing import Batch, Energy, LossOutput, Update
 
@@ -202,7 +202,7 @@ def test_a_learning_rate_of_a_thousand(backoff: float, recovers: bool, rows: Ten
     )  # fmt: skip
     data = cf.batches(rows, size=16)
     if recovers:
-        assert engine.fit(data, steps=100).stopped == "completed"
+        assert engine.fit(data, steps=90).stopped == "completed"  # too short for the rate to climb back
         assert events.kinds() == ["guard"]
     else:
         with pytest.raises(TrainingDivergedError, match=r"after 3 restarts .* down to 0\.729 .*; lower lr"):
@@ -237,8 +237,92 @@ def test_tries_are_counted_afresh_after_a_long_good_stretch(rows: Tensor) -> Non
             engine.fit(cf.batches(rows, size=16), steps=100)
         return events.kinds()
 
-    assert fit(10, 80) == ["guard", "guard"]  # 20 good steps lie between
+    assert fit(10, 80) == ["guard", "recovered", "guard", "recovered"]  # 20 good steps lie between
+    assert fit(10, 33) == ["guard", "recovered", "guard", "recovered"]  # right after the rate has climbed back
     assert fit(10, 24) == ["guard", "diverged"]
+
+
+# -- the way back up ---------------------------------------------------------------------------------------------------
+
+
+def _climber(
+    *calls: int, every: int = 2, folder: Path | None = None, checkpoint_every: int = 1000, stop: int | None = None
+) -> tuple[Engine, Events]:
+    """Ill in the given calls; rates are logged every step, and with ``stop`` it ends there."""
+
+    class Stop(Events):
+        def on_step(self, engine: Engine) -> None:
+            if engine.step == stop:
+                engine.request_stop("split")
+
+    energy, events = Ill(range(0)), Stop()
+    energy.calls = calls  # type: ignore[assignment]
+    engine = Engine(
+        energy, LOSS, guard=Guard(every=every, backoff=0.1), schedule=Constant(), optimizer=OptimizerSettings(lr=1.0e-2),
+        callbacks=[events], log_every=1, checkpoints=folder, checkpoint_every=checkpoint_every, ema=0.9,
+    )  # fmt: skip
+    return engine, events
+
+
+def test_the_rate_climbs_back_after_good_steps(rows: Tensor) -> None:
+    """The 10th call is step 9, and step 8 the last good one; 10 * every = 20 good steps later it is 28."""
+    engine, events = _climber(10)
+    engine.fit(cf.batches(rows, size=16), steps=60)
+    # 9 rates before the fault, of which the last step was done again
+    assert events.rates == pytest.approx([1e-2] * 9 + [1e-3] * 20 + [1e-2] * 32)
+    assert events.rates[-32:] == [1e-2] * 32  # exactly the setting again
+    assert events.kinds() == ["guard", "recovered"]
+    assert events.events[1][1] == "learning rate back at 1 of its setting after step 28"
+
+
+def test_every_lowering_is_taken_back_by_itself(rows: Tensor) -> None:
+    """Two faults in a row: 20 good steps for each of them."""
+    engine, events = _climber(10, 11)
+    engine.fit(cf.batches(rows, size=16), steps=60)
+    assert events.rates == pytest.approx([1e-2] * 9 + [1e-4] * 20 + [1e-3] * 20 + [1e-2] * 12)
+    assert events.rates[-12:] == [1e-2] * 12
+    assert events.kinds() == ["guard", "guard", "recovered", "recovered"]
+
+
+def test_a_fault_on_the_way_up_starts_the_wait_anew(rows: Tensor) -> None:
+    """Steps 8 to 17 are good at the lower rate; call 21 is step 18 and again a fault."""
+    engine, events = _climber(10, 21)
+    engine.fit(cf.batches(rows, size=16), steps=70)
+    assert events.rates == pytest.approx([1e-2] * 9 + [1e-3] * 10 + [1e-4] * 20 + [1e-3] * 20 + [1e-2] * 12)
+
+
+@pytest.mark.parametrize("stop", [None, 38])
+def test_the_rate_climbs_only_where_a_look_is_due(stop: int | None, rows: Tensor) -> None:
+    """Back to the checkpoint of step 8 and 30 good steps later at 38, but looks are due at multiples of 3.
+
+    An interruption looks at 38 too, and must not matter.
+    """
+    engine, events = _climber(9, every=3, checkpoint_every=8, stop=stop)
+    data = cf.batches(rows, size=16)
+    while engine.step < 60:
+        engine.fit(data, steps=60)
+    assert events.rates == pytest.approx([1e-2] * 8 + [1e-3] * 31 + [1e-2] * 21)
+
+
+@pytest.mark.parametrize("cut", [12, 27, 28, 29, 40])
+def test_a_resume_on_the_way_up_is_bitwise(cut: int, rows: Tensor, tmp_path: Path) -> None:
+    straight, expected = _climber(10)
+    data = cf.batches(rows, size=16)
+    straight.fit(data, steps=60)
+    wanted = straight.state_dict(data)
+
+    first, before = _climber(10, folder=tmp_path, stop=cut)
+    assert first.fit(cf.batches(rows, size=16), steps=60).steps == cut
+    second, after = _climber()
+    second.resume(latest_checkpoint(tmp_path))
+    data = cf.batches(rows, size=16)
+    second.fit(data, steps=60)
+    assert before.rates + after.rates == expected.rates
+    assert before.kinds() + after.kinds() == expected.kinds()
+    state = second.state_dict(data)
+    assert state["retries"] == wanted["retries"]
+    for name, value in state["modules"]["energy"].items():
+        assert torch.equal(value, wanted["modules"]["energy"][name]), name
 
 
 # -- broken data -------------------------------------------------------------------------------------------------------
@@ -391,6 +475,15 @@ def test_an_accelerator_notes_energies_of_every_player() -> None:
     assert (symptom.player, symptom.quantity, symptom.value) == ("generator", "energy_fake", 11.0)
 
 
+def test_the_name_of_a_metric_decides_whether_it_is_watched() -> None:
+    update = Update("energy", torch.tensor(1.0, requires_grad=True), {k: torch.ones(()) for k in NAMES})
+    assert set(update.watched) == {"loss", "energy_data", "energy"}
+    assert not any(value.requires_grad for value in update.watched.values())
+
+
+NAMES = ("energy_data", "energy", "accuracy", "generator_energy", "Energy_data")
+
+
 def test_on_the_cpu_a_symptom_is_seen_at_once() -> None:
     watch = Watch(Guard(), torch.device("cpu"))
     assert watch.sees(_update(1.0, energy_data=2.0), 0) is None
@@ -412,7 +505,7 @@ def test_notes_hold_no_graph_and_wait_for_nothing(monkeypatch: pytest.MonkeyPatc
 def test_on_an_accelerator_the_state_gone_back_to_is_older_than_the_harm(
     calls: range, monkeypatch: pytest.MonkeyPatch, rows: Tensor, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(engine_module, "Watch", lambda guard, device: Watch(guard, CUDA))
+    monkeypatch.setattr(recovery_module, "Watch", lambda guard, device: Watch(guard, CUDA))
     events = Events()
     engine = Engine(
         Ill(calls), LOSS, guard=Guard(every=20), callbacks=[events], checkpoints=tmp_path, checkpoint_every=15

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 import chainfree as cf
-from chainfree.engine import Callback, Constant, Engine, OptimizerSettings, latest_checkpoint
+from chainfree.engine import Callback, Constant, Cosine, Engine, OptimizerSettings, latest_checkpoint
 from chainfree.typing import Batch, Energy, Update
 
 
@@ -161,6 +161,70 @@ def test_learning_rates_are_logged_by_player() -> None:
     assert {"loss_energy", "loss_posterior", "loss_generator"} <= set(first)
 
 
+class Uneven(Three):
+    """The energy twice a round, the posterior in every third."""
+
+    def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+        self.order = ["energy", "energy", "generator"] + ["posterior"] * (step % 3 == 2)
+        yield from super().updates(energy, batch, step, generator)
+
+
+def test_schedules_and_averages_count_rounds_whoever_steps() -> None:
+    """Adam with equal gradients steps by the rate: gradients of one sign, so a's path is the sum of the rates."""
+
+    class Flat(Uneven):
+        def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+            assert isinstance(energy, Slope)
+            for update in super().updates(energy, batch, step, generator):
+                own = {"energy": energy.a, "posterior": self.b, "generator": self.c}[update.player]
+                yield Update(update.player, own * 1.0)
+
+    energy, flat, rounds = Slope(1.0), Flat(), 9
+    engine = Engine(energy, flat, optimizer=OptimizerSettings(lr=0.01), ema=0.5)
+    engine.fit(_data(), steps=rounds)
+    rates = [0.01 * Cosine().factor(step, rounds) for step in range(rounds)]
+    assert energy.a.item() == pytest.approx(1.0 - 2 * sum(rates), abs=1e-6)
+    assert flat.b.item() == pytest.approx(2.0 - sum(rates[2::3]), abs=1e-6)
+    assert flat.c.item() == pytest.approx(3.0 - sum(rates), abs=1e-6)
+    average, value = 2.0, 2.0
+    for step, rate in enumerate(rates):
+        value -= rate * (step % 3 == 2)
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * value
+    assert engine.averaged(flat).b.item() == pytest.approx(average, abs=1e-6)
+
+
+def test_a_graph_that_a_step_has_overtaken_is_refused() -> None:
+    """Its gradient would be taken at weights that it was not made with."""
+
+    class Stale(Three):
+        def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+            early = energy(batch.x * self.b).mean()  # its gradient is the energy's slope
+            yield Update("energy", energy(batch.x).mean())
+            yield Update("posterior", early)
+
+    engine = Engine(Slope(), Stale())
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        engine.fit(_data(), steps=1)
+
+
+def test_the_objective_trains_in_training_mode() -> None:
+    class Modes(Three):
+        def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+            assert isinstance(energy, Slope) and energy.training and self.training and self.inner.training
+            yield from super().updates(energy, batch, step, generator)
+
+    energy, modes = Slope().eval(), Modes()
+    modes.inner = nn.Dropout()
+    modes.eval()
+    engine = Engine(energy, modes)
+    engine.fit(_data(), steps=2)
+    assert not engine.averaged(modes).inner.training
+    modes.eval()
+    engine.fit(_data(), steps=3)  # every fit begins so
+    assert len(modes.seen) == 18
+
+
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +301,17 @@ def test_accumulated_batches_must_agree_on_the_turns() -> None:
     engine = Engine(Slope(), Fickle(), accumulate=2)
     with pytest.raises(ValueError, match=r"'energy'.*'posterior'.*accumulate"):
         engine.fit(cf.batches(rows, size=4, shuffle=False), steps=1)
+
+
+def test_accumulated_batches_must_agree_on_the_number_of_turns() -> None:
+    class Short(Three):
+        def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+            self.order = ["energy"] * (2 if batch.x[0, 0] < 4 else 1)
+            yield from super().updates(energy, batch, step, generator)
+
+    rows = torch.arange(8.0).reshape(8, 1)
+    with pytest.raises(ValueError, match=r"'energy'.*None.*accumulate"):
+        Engine(Slope(), Short(), accumulate=2).fit(cf.batches(rows, size=4, shuffle=False), steps=1)
 
 
 # -- state -------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from chainfree.engine import Callback, Constant, Engine, OptimizerSettings, late
 from chainfree.typing import Batch, Batches, Energy, LossOutput, Objective, Update
 
 STEPS = 60
+UNEVEN = 33  # three players, not all in every round
 
 
 class StopAt(Callback):
@@ -61,6 +62,42 @@ class Trio(nn.Module):
         yield Update("generator", energy(fake).float().mean() - 0.1 * self.log_scale)
 
 
+class Uneven(nn.Module):
+    """The energy twice a round, the posterior in every fourth, with running statistics and a bounded noise scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        self.noise, self.scale = Parameter(torch.randn(())), Parameter(torch.randn(()))
+
+    def constrain(self) -> None:
+        self.noise.clamp_(0.1, 0.3)
+
+    def players(self, energy: nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
+        return {
+            "energy": list(energy.parameters()),
+            "posterior": [self.scale],
+            "generator": [self.noise, *self.generator.parameters()],
+        }
+
+    def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+        for _ in range(2):
+            fake = self._fake(batch, generator)
+            energies = energy(torch.cat([batch.x, fake.detach()])).float()
+            real, other = energies.chunk(2)
+            yield Update(
+                "energy", (real - other).mean() + 0.1 * energies.square().mean(), {"energy": real.detach().mean()}
+            )
+        if step % 4 == 3:
+            yield Update("posterior", (self.scale - torch.rand((), generator=generator)).square() * self.noise.detach())
+        yield Update("generator", energy(self._fake(batch, generator)).float().mean() * self.scale.detach().exp())
+
+    def _fake(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        z, e = (torch.randn(batch.x.shape, generator=generator) for _ in range(2))
+        fake: Tensor = self.generator(z).float() + self.noise * e
+        return fake
+
+
 def _data(kind: str, x: Tensor, seed: int = 0) -> Batches:
     if kind == "array":
         return cf.batches(x, size=16, y=torch.arange(len(x)), seed=seed)
@@ -68,7 +105,7 @@ def _data(kind: str, x: Tensor, seed: int = 0) -> Batches:
 
 
 def _objective(players: int) -> Any:
-    return cf.losses.EnergyDiscrepancy() if players == 1 else Trio()
+    return {1: cf.losses.EnergyDiscrepancy, 3: Trio, UNEVEN: Uneven}[players]()
 
 
 def _engine(start: int, players: int, *, stop: int | None = None, folder: Path | None = None, **options: Any) -> Engine:
@@ -114,7 +151,7 @@ ALL_ON: dict[str, Any] = {"clip": 0.5, "ema": 0.95, "accumulate": 2, "precision"
 
 
 @pytest.mark.parametrize("options", [{}, ALL_ON, {"guard": None, "ema": None}], ids=["plain", "all on", "bare"])
-@pytest.mark.parametrize("players", [1, 3])
+@pytest.mark.parametrize("players", [1, 3, UNEVEN])
 @pytest.mark.parametrize("kind", ["array", "sampled"])
 def test_resume_is_bitwise(kind: str, players: int, options: dict[str, Any], rows: Tensor, tmp_path: Path) -> None:
     data = _data(kind, rows)
@@ -133,7 +170,10 @@ def test_resume_is_bitwise(kind: str, players: int, options: dict[str, Any], row
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.integers(1, STEPS - 1), min_size=1, max_size=3, unique=True).map(sorted), st.sampled_from([1, 3]))
+@given(
+    st.lists(st.integers(1, STEPS - 1), min_size=1, max_size=3, unique=True).map(sorted),
+    st.sampled_from([1, 3, UNEVEN]),
+)
 def test_resume_is_bitwise_wherever_it_was_cut(cuts: list[int], players: int) -> None:
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(8))
     data = _data("array", x)
@@ -149,6 +189,35 @@ def test_resume_is_bitwise_wherever_it_was_cut(cuts: list[int], players: int) ->
                 engine.resume(latest_checkpoint(folder))
             engine.fit(data, steps=STEPS)
         assert_same(_everything(engine, data), expected)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5])
+def test_resume_is_bitwise_around_a_player_s_first_step(cut: int, rows: Tensor, tmp_path: Path) -> None:
+    """The posterior's is in round 4; before it, its optimizer has no moments to save."""
+    data = _data("array", rows)
+    straight = _engine(1, UNEVEN)
+    straight.fit(data, steps=12)
+    expected = _everything(straight, data)
+    _engine(1, UNEVEN, stop=cut, folder=tmp_path).fit(_data("array", rows), steps=12)
+    data = _data("array", rows)
+    second = _engine(2, UNEVEN)
+    second.resume(latest_checkpoint(tmp_path))
+    second.fit(data, steps=12)
+    assert_same(_everything(second, data), expected)
+
+
+def test_going_back_to_before_a_player_s_first_step_takes_its_moments_away(rows: Tensor) -> None:
+    """As the guard does."""
+    data = _data("array", rows)
+    engine = _engine(1, UNEVEN, schedule=Constant())
+    engine.fit(data, steps=2)
+    early = engine.state_dict(data)
+    engine.fit(data, steps=12)
+    expected = _everything(engine, data)
+    engine.load_state_dict(early, data)
+    assert_same(engine.state_dict(data), early)
+    engine.fit(data, steps=12)
+    assert_same(_everything(engine, data), expected)
 
 
 def test_a_checkpoint_in_memory_is_a_copy(rows: Tensor) -> None:

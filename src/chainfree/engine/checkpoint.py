@@ -20,7 +20,7 @@ __all__ = [
     "save_weights",
 ]
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"step-(\d+)\.pt")
 
 

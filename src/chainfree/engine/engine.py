@@ -1,40 +1,40 @@
 """The training engine: it steps whatever player an objective names, and nothing else about losses.
 
 An objective is a coroutine that yields one player's loss at a time (see :class:`chainfree.typing.Objective`). Per yield the
-engine does ``zero_grad``, ``backward`` on that player's parameters alone, clip, step; per round the moving average, the guard
-and the callbacks.
+engine does ``zero_grad``, ``backward`` on that player's parameters alone, clip, step, ``constrain``; per round the moving
+average, the guard and the callbacks.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
 import torch
-from torch import Tensor, nn
-from torch.nn import Parameter
+from torch import nn
 from typing_extensions import TypeIs
 
 from ..checks import require_in_unit_interval, require_positive, require_positive_int
 from ..objectives import Single
-from ..typing import Batch, Batches, Energy, Loss, Objective
+from ..typing import Batches, Loss, Objective
 from .callbacks import Callback
-from .checkpoint import load_checkpoint, require_none_later, save_checkpoint
-from .compilation import compiled_or_eager
+from .checkpoint import load_checkpoint, require_none_later
 from .denormals import flushing_denormals
-from .guard import Guard, Retries, Symptom, TrainingDivergedError, Watch, non_finite_rows
-from .metric_sums import MetricSums
+from .guard import Guard, TrainingDivergedError
+from .loop import Loop, LoopSettings
+from .modules import TrainedModules
 from .optimizers import Cosine, OptimizerSettings, ScheduleSettings
 from .players import Players
 from .seeding import generator_for
 from .signals import StopRequest, catching_signals
+from .state import TrainingState
 
 __all__ = ["Engine", "FitReport"]
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -108,41 +108,41 @@ class Engine:
             require_positive("clip", clip)
         if ema is not None:
             require_in_unit_interval("ema", ema)
-        if precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision must be 'fp32' or 'bf16', got {precision!r}")
-        require_positive_int("accumulate", accumulate)
-        require_positive_int("log_every", log_every)
-        require_positive_int("checkpoint_every", checkpoint_every)
+        self._settings = LoopSettings(
+            precision=precision,
+            accumulate=accumulate,
+            compile=compile,
+            guard=guard,
+            log_every=log_every,
+            checkpoints=checkpoints,
+            checkpoint_every=checkpoint_every,
+        )
         self.device = torch.device(device) if device is not None else _device_of(energy)
-        self.energy = energy.to(self.device)
+        self.energy = energy
         self.objective = objective if _is_objective(objective) else Single(objective)
-        if isinstance(self.objective, nn.Module):
-            self.objective.to(self.device)
-        self.step = 0
-        self.log_every = log_every
-        players = {name: list(parameters) for name, parameters in self.objective.players(self.energy).items()}
-        self._require_kept(players)
-        self._players = Players(
-            players,
+        modules = TrainedModules(self.energy, self.objective)
+        modules.to(self.device)
+        parameters = {name: list(group) for name, group in self.objective.players(self.energy).items()}
+        modules.require_registers(parameters)
+        players = Players(
+            parameters,
             optimizer=OptimizerSettings() if optimizer is None else optimizer,
             schedule=Cosine() if schedule is None else schedule,
             clip=clip,
             ema=ema,
         )
-        self._precision = precision
-        self._accumulate = accumulate
-        self._compile = compile
-        self._guard = guard
-        self._callbacks = tuple(callbacks)
-        self._checkpoints = checkpoints
-        self._checkpoint_every = checkpoint_every
-        self._generator = generator_for(self.device, seed)
-        self._retries = Retries()
-        self._metrics = MetricSums()
-        self._to_log: dict[str, float] = {}
+        self._state = TrainingState(modules, players, generator_for(self.device, seed), callbacks)
         self._stop = StopRequest()
-        self._stop_reason: str | None = None
-        self._data_state: dict[str, Any] | None = None
+
+    @property
+    def step(self) -> int:
+        """Rounds done."""
+        return self._state.step
+
+    @property
+    def log_every(self) -> int:
+        """Steps between records for the callbacks."""
+        return self._settings.log_every
 
     # -- training ------------------------------------------------------------------------------------------------------
 
@@ -165,173 +165,77 @@ class Engine:
                 a later step, so of another run, or a module has moved to another device or dtype.
         """
         require_positive_int("steps", steps)
-        if self._checkpoints is not None:
-            require_none_later(self._checkpoints, self.step)
-        self._players.attach()
-        if self._data_state is not None:
-            data.load_state_dict(self._data_state)
-            self._data_state = None
-        self._stop, self._stop_reason = StopRequest(), None
+        if self._settings.checkpoints is not None:
+            require_none_later(self._settings.checkpoints, self.step)
+        self._state.players.attach()
+        self._state.move(data)
+        self._stop = StopRequest()
         started, stopped = time.perf_counter(), "failed"
-        self.energy.train()
-        for callback in self._callbacks:
+        self._state.modules.train()
+        for callback in self._state.callbacks:
             callback.on_start(self, steps)
         try:
             with catching_signals(self._stop), flushing_denormals():
-                stopped = self._train(data, steps)
+                stopped = Loop(self, self._state, self._settings, self._stop).run(data, steps)
         except TrainingDivergedError:
             stopped = "diverged"
             raise
         finally:
-            for callback in self._callbacks:
+            for callback in self._state.callbacks:
                 callback.on_end(self, stopped)
         return FitReport(self.step, time.perf_counter() - started, stopped)
 
-    def _train(self, data: Batches, steps: int) -> str:
-        energy = self._prepared_energy(data)
-        watch = None if self._guard is None else Watch(self._guard, self.device)
-        unfit = self._look(watch)
-        if unfit is not None:
-            raise TrainingDivergedError(f"{unfit} before training began; start from finite weights")
-        good = {} if self._guard is None else self.state_dict(data)
-        if self._stop_reason is not None:  # a callback asked before the first round
-            return self._stop_reason
-        while self.step < steps:
-            batches = [next(data).to(self.device) for _ in range(self._accumulate)]
-            symptom = self._round(energy, batches, steps, watch)
-            saving = keeping = False
-            signalled = None
-            if symptom is None:
-                self.step += 1
-                saving = self.step == steps or self.step % self._checkpoint_every == 0
-                keeping = saving or (watch is not None and self.step % watch.every == 0)
-                # nothing is kept, in memory or on disk, that has not been looked at
-                symptom = self._look(watch) if keeping else None
-            if symptom is None:
-                self._call_back(steps)
-                # read once: a signal may come at any moment, also in the callbacks
-                signalled = self._stop.reason
-                if (signalled is not None or self._stop_reason is not None) and not saving:
-                    saving = True
-                    symptom = None if keeping else self._look(watch)
-            if symptom is not None:
-                self._stop_reason = None  # the callback that asked goes back too, and may ask again
-                self._recover(symptom, batches, good, data)
-                continue
-            if watch is not None and (keeping or saving):
-                good = self.state_dict(data)
-            if saving:
-                self._save(data)
-            if signalled is not None:
-                self._emit(signalled, f"stopped after step {self.step}")
-                return "interrupted"
-            if self._stop_reason is not None:
-                return self._stop_reason
-        return "completed"
-
-    def _round(self, energy: Energy, batches: Sequence[Batch], total: int, watch: Watch | None) -> Symptom | None:
-        """One round of turns. With several batches their coroutines run in lockstep, so players alternate as with one."""
-        coroutines = [self.objective.updates(energy, b, self.step, self._generator) for b in batches]
-        while True:
-            player = None
-            for coroutine in coroutines:
-                with self._autocast():
-                    update = next(coroutine, None)
-                if update is None:
-                    continue
-                symptom = None if watch is None else watch.sees(update, self.step)
-                if symptom is not None:
-                    return symptom
-                loss = update.loss if len(batches) == 1 else update.loss / len(batches)
-                if player not in (None, update.player):
-                    raise ValueError(
-                        f"one batch gave the turn to {player!r}, the next to {update.player!r}; with accumulate above 1 "
-                        "the turns must not depend on the batch"
-                    )
-                self._players.backward(update.player, loss, first=player is None)
-                self._metrics.add(update.metrics)
-                player = update.player
-            if player is None:
-                break
-            self._players.step(player, step=self.step, total=total, lr_factor=self._retries.lr_factor)
-        self._players.end_round()
-        return None
-
-    def _call_back(self, steps: int) -> None:
-        for callback in self._callbacks:
-            callback.on_step(self)
-        if self._callbacks and (self.step % self.log_every == 0 or self.step == steps):
-            record = self._record(steps)
-            for callback in self._callbacks:
-                callback.on_log(self, record)
-
-    # -- divergence ----------------------------------------------------------------------------------------------------
-
-    def _recover(self, symptom: Symptom, batches: Sequence[Batch], good: dict[str, Any], data: Batches) -> None:
-        """Go back to the last good state at a lower learning rate, or give up."""
-        guard = self._guard
-        assert guard is not None  # who else saw the symptom
-        noticed, retries = self.step, self._retries.state_dict()
-        self.load_state_dict(good, data)
-        # the good state does not know of restarts since it was taken
-        self._retries.load_state_dict(retries)
-        bad_rows = sum(non_finite_rows(batch) for batch in batches)
-        if bad_rows:
-            self._give_up(
-                f"{bad_rows} rows of the batch at step {noticed} hold NaN or infinite values; clean the data", data
-            )
-        if not self._retries.one_more(guard, noticed=noticed, restart=self.step):
-            self._give_up(
-                f"{symptom}, also after {guard.tries} restarts with the learning rate down to "
-                f"{self._retries.lr_factor:g} of its setting; lower lr, clip gradients, or scale the data",
-                data,
-            )
-        self._emit(
-            "guard",
-            f"{symptom}; back to step {self.step} with the learning rate at {self._retries.lr_factor:g} of its setting",
-        )
-
-    def _give_up(self, reason: str, data: Batches) -> None:
-        self._save(data)
-        where = f"; the last good state, step {self.step}, is saved" if self._checkpoints is not None else ""
-        self._emit("diverged", reason + where)
-        raise TrainingDivergedError(f"training diverged: {reason}{where}")
-
-    def _look(self, watch: Watch | None) -> Symptom | None:
-        """What an accelerator has noted, and whether parameters are finite: device-to-host syncs."""
-        if watch is None:
-            return None
-        symptom = watch.looks(self.step)
-        if symptom is not None:
-            return symptom
-        broken = self._players.broken()
-        return None if broken is None else Symptom(broken[0], "norm of the parameters", broken[1], self.step)
-
     # -- state ---------------------------------------------------------------------------------------------------------
 
-    def averaged_energy(self) -> nn.Module:
-        """A copy of the energy with the moving average's weights, in evaluation mode: what to evaluate and keep."""
-        return self._players.averaged_copy(self.energy)
+    @overload
+    def averaged(self, module: None = None) -> nn.Module: ...
 
-    def adopt_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Make these the energy's weights and their moving average: what early stopping ends with."""
-        self.energy.load_state_dict(weights)
-        self._players.restart_average(self.energy)
+    @overload
+    def averaged(self, module: AnyModule) -> AnyModule: ...
+
+    def averaged(self, module: nn.Module | None = None) -> nn.Module:
+        """A copy with the moving average's weights, in evaluation mode and without gradients: what to evaluate and keep.
+
+        Without ``ema`` the weights are the latest. Buffers (running statistics of batch norms) are copied as they are.
+
+        Args:
+            module: the energy, which is the default, the objective, or any module inside them, such as a generator.
+
+        Raises:
+            ValueError: ``module`` belongs to neither.
+        """
+        module = self.energy if module is None else module
+        self._state.modules.require_contains(module)
+        return self._state.players.averaged_copy(module)
+
+    def averaged_energy(self) -> nn.Module:
+        """:meth:`averaged` of the energy."""
+        return self.averaged()
+
+    def averaged_weights(self) -> dict[str, dict[str, Any]]:
+        """States of the ``"energy"`` and, if it is a module, the ``"objective"``, with the averages in place of weights."""
+        modules = self._state.modules.by_name
+        return {name: self._state.players.averaged_state(module) for name, module in modules.items()}
+
+    def adopt_weights(self, weights: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make these the weights and their moving average: what early stopping ends with.
+
+        Args:
+            weights: as :meth:`averaged_weights` returns them; a module that is left out keeps its own.
+
+        Raises:
+            ValueError: ``weights`` of a module that is not trained here.
+        """
+        modules = self._state.modules.by_name
+        if not weights.keys() <= modules.keys():
+            raise ValueError(f"weights of {sorted(weights)}, but this engine trains {sorted(modules)}; name only those")
+        for name, state in weights.items():
+            modules[name].load_state_dict(state)
+            self._state.players.restart_average(modules[name])
 
     def state_dict(self, data: Batches) -> dict[str, Any]:
         """Everything that the next step depends on, copied: tensors, numbers, strings, lists and dicts."""
-        state = {
-            "step": self.step,
-            "retries": self._retries.state_dict(),
-            "modules": {name: module.state_dict() for name, module in self._modules().items()},
-            "players": self._players.state_dict(),
-            "layout": self._layout(),
-            "generator": self._generator.get_state(),
-            "data": data.state_dict(),
-            "callbacks": [callback.state_dict() for callback in self._callbacks],
-            "log": {"metrics": self._metrics.state_dict(), "extra": self._to_log},
-        }
-        return copy.deepcopy(state)
+        return self._state.state_dict(data)
 
     def load_state_dict(self, state: Mapping[str, Any], data: Batches | None = None) -> None:
         """Take up a saved state; ``data`` are moved there now, or else by the next :meth:`fit`.
@@ -339,44 +243,7 @@ class Engine:
         Raises:
             ValueError: the state belongs to another network, objective, set of players or of callbacks, or ema.
         """
-        modules, callbacks = self._modules(), state["callbacks"]
-        self._players.require_fits(state["players"])
-        if self._layout() != state["layout"]:
-            raise ValueError(
-                "the checkpoint's players have other parameters, or in another order; resume with the network it was "
-                "trained with"
-            )
-        if set(modules) != set(state["modules"]):
-            raise ValueError(
-                f"the checkpoint has states of {sorted(state['modules'])}, this run of {sorted(modules)}; "
-                "resume with the objective it was trained with"
-            )
-        if len(callbacks) != len(self._callbacks):
-            raise ValueError(
-                f"the checkpoint has {len(callbacks)} callbacks, this run has {len(self._callbacks)}; "
-                "resume with the same callbacks in the same order"
-            )
-        for name, module in modules.items():
-            try:
-                module.load_state_dict(state["modules"][name])
-            except RuntimeError as error:
-                what = "network" if name == "energy" else name
-                raise ValueError(
-                    f"the checkpoint does not fit the {what}: {str(error).splitlines()[-1].strip().rstrip('.')}; "
-                    "build it as it was trained"
-                ) from error
-        self._players.load_state_dict(state["players"])
-        self._generator.set_state(state["generator"])
-        self.step = state["step"]
-        self._retries.load_state_dict(state["retries"])
-        for callback, saved in zip(self._callbacks, callbacks, strict=True):
-            callback.load_state_dict(copy.deepcopy(saved))
-        self._metrics.load_state_dict(state["log"]["metrics"], self.device)
-        self._to_log = dict(state["log"]["extra"])
-        if data is not None:
-            data.load_state_dict(state["data"])
-        else:
-            self._data_state = state["data"]
+        self._state.load_state_dict(state, data)
 
     def resume(self, checkpoint: Path) -> None:
         """Take up a checkpoint; the next :meth:`fit` goes on bit for bit as the interrupted one would have.
@@ -390,72 +257,29 @@ class Engine:
         """
         self.load_state_dict(load_checkpoint(checkpoint))
 
-    def _save(self, data: Batches) -> None:
-        if self._checkpoints is not None:
-            save_checkpoint(self._checkpoints, self.state_dict(data), step=self.step)
-
     @property
     def interrupted_by(self) -> str | None:
         """The name of the signal that ended the last fit, if one did."""
-        return self._stop.reason
+        return self._stop.signal
 
     # -- for callbacks -------------------------------------------------------------------------------------------------
 
     def request_stop(self, reason: str) -> None:
         """End training after this step."""
-        self._stop_reason = reason
+        self._stop.asked = reason
 
     def add_to_log(self, name: str, value: float) -> None:
         """Put a number into the next record."""
-        self._to_log[name] = value
+        self._state.to_log[name] = value
 
-    def _record(self, total: int) -> dict[str, float]:
-        rates = self._players.learning_rates(step=self.step - 1, total=total, lr_factor=self._retries.lr_factor)
-        record = {"step": self.step, **self._metrics.means(), **self._to_log, **rates}
-        self._to_log = {}
-        return record
-
-    def _emit(self, kind: str, message: str) -> None:
-        for callback in self._callbacks:
-            callback.on_event(self, kind, message)
-
-    # -- small things --------------------------------------------------------------------------------------------------
-
-    def _layout(self) -> dict[str, list[str]]:
-        """Names of each player's parameters in order: what the flat buffers of its optimizer mean."""
-        names = {id(p): f"{m}.{n}" for m, module in self._modules().items() for n, p in module.named_parameters()}
-        return {player: [names[id(p)] for p in group] for player, group in self._players.parameters.items()}
-
-    def _modules(self) -> dict[str, nn.Module]:
-        """Whose states a checkpoint holds."""
-        candidates = {"energy": self.energy, "objective": self.objective}
-        return {name: module for name, module in candidates.items() if isinstance(module, nn.Module)}
-
-    def _require_kept(self, players: Mapping[str, Sequence[Parameter]]) -> None:
-        """Every trained parameter must be in a checkpoint."""
-        kept = {id(p) for module in self._modules().values() for p in module.parameters()}
-        for name, parameters in players.items():
-            if any(id(p) not in kept for p in parameters):
-                raise ValueError(
-                    f"player {name!r} has parameters that neither the energy nor the objective registers, so no checkpoint "
-                    "would hold them; make the objective an nn.Module"
-                )
-
-    def _prepared_energy(self, data: Batches) -> Energy:
-        if not self._compile:
-            return self.energy
-        state = data.state_dict()
-        probe = next(data).to(self.device)
-        data.load_state_dict(state)
-        energy, problem = compiled_or_eager(self.energy, probe.x, self._autocast)
-        if problem is not None:
-            self._emit("compile", problem)
-        return energy
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+    def _call_back(self, steps: int) -> None:
+        """Tell them of a step; the loop does."""
+        for callback in self._state.callbacks:
+            callback.on_step(self)
+        if self._state.callbacks and (self.step % self.log_every == 0 or self.step == steps):
+            record = self._state.record(steps)
+            for callback in self._state.callbacks:
+                callback.on_log(self, record)
 
 
 def _is_objective(candidate: Loss | Objective) -> TypeIs[Objective]:

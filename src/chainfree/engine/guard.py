@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,9 +31,10 @@ class Guard:
     Args:
         limit: magnitude in nats above which a loss or a mean energy counts as runaway.
         every: steps between good states kept in memory (and between looks, on an accelerator).
-        tries: how often the last good state is restored, each time at a learning rate ``backoff`` times lower, before
-            :class:`TrainingDivergedError`. The count starts afresh after ``10 * every`` good steps.
-        backoff: in (0, 1).
+        tries: how often the last good state is restored, each time at ``backoff`` times the learning rate, before
+            :class:`TrainingDivergedError`. After ``10 * every`` good steps the count starts afresh.
+        backoff: in (0, 1). The rate climbs back by the same factor, at every look that follows on ``10 * every`` good steps
+            since it last changed, until it is what the schedule says.
     """
 
     limit: float = 1e6
@@ -65,28 +67,46 @@ class Retries:
     """How often training was restarted, and at which share of the learning rate it runs now."""
 
     def __init__(self) -> None:
-        self.lr_factor = 1.0
+        # all shares on the way down: climbing back retraces them, without the rounding of a division
+        self._shares = [1.0]
         self._tries = 0
         self._last_step = 0
 
+    @property
+    def lr_factor(self) -> float:
+        """The share of the learning rate, 1 unless training was restarted."""
+        return self._shares[-1]
+
     def one_more(self, guard: Guard, *, noticed: int, restart: int) -> bool:
         """Lower the rate for a restart at step ``restart``; ``False`` when the tries are used up."""
-        fresh = noticed - self._last_step >= 10 * guard.every
+        fresh = self._is_long_ago(guard, noticed)
         self._tries = 1 if fresh else self._tries + 1
         self._last_step = restart
         if self._tries > guard.tries:
             return False
-        self.lr_factor *= guard.backoff
+        self._shares.append(self.lr_factor * guard.backoff)
         return True
 
-    def state_dict(self) -> dict[str, float]:
-        """Three numbers."""
-        return {"lr_factor": self.lr_factor, "tries": self._tries, "last_step": self._last_step}
+    def climb(self, guard: Guard, step: int) -> bool:
+        """Take back one lowering of the rate if enough good steps were done with it; whether it was."""
+        if len(self._shares) == 1 or not self._is_long_ago(guard, step):
+            return False
+        self._shares.pop()
+        self._tries, self._last_step = 0, step
+        return True
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """A few numbers."""
+        return {"shares": list(self._shares), "tries": self._tries, "last_step": self._last_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state."""
-        self.lr_factor = state["lr_factor"]
-        self._tries, self._last_step = int(state["tries"]), int(state["last_step"])
+        self._shares = list(state["shares"])
+        self._tries, self._last_step = state["tries"], state["last_step"]
+
+    def _is_long_ago(self, guard: Guard, step: int) -> bool:
+        """Whether the last restart or climb is."""
+        return step - self._last_step >= 10 * guard.every
 
 
 class Watch:
@@ -100,7 +120,7 @@ class Watch:
 
     def sees(self, update: Update, step: int) -> Symptom | None:
         """A symptom in this update, on the CPU; on an accelerator it is only noted."""
-        for quantity, value in _watched(update).items():
+        for quantity, value in update.watched.items():
             if self._immediate:
                 symptom = self._judge(update.player, quantity, value.item(), step)
                 if symptom is not None:
@@ -123,11 +143,6 @@ class Watch:
     def _judge(self, player: str, quantity: str, value: float, step: int) -> Symptom | None:
         healthy = math.isfinite(value) and abs(value) <= self._guard.limit
         return None if healthy else Symptom(player, quantity, value, step)
-
-
-def _watched(update: Update) -> Mapping[str, Tensor]:
-    energies = {name: value for name, value in update.metrics.items() if name.startswith("energy")}
-    return {"loss": update.loss.detach(), **energies}
 
 
 def non_finite_rows(batch: Batch) -> int:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from .flat import FlatParameters
 from .optimizers import OptimizerSettings, ScheduleSettings
 
 __all__ = ["Players"]
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class Players:
@@ -74,6 +76,9 @@ class Players:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
+        # autograd does not see that memory behind the parameters has changed: a graph from before this step would be
+        # differentiated at the new values; so it raises, as after any change in place
+        torch.autograd.graph.increment_version(self.parameters[player])
 
     def end_round(self) -> None:
         """Move the averages, once every player has stepped."""
@@ -97,23 +102,28 @@ class Players:
         return None
 
     @torch.no_grad()
-    def averaged_copy(self, module: nn.Module) -> nn.Module:
+    def averaged_copy(self, module: AnyModule) -> AnyModule:
         """A copy of ``module`` with the averages in place of its trained parameters, in evaluation mode."""
         twin = copy.deepcopy(module)
-        if self._average is not None:
-            averages = self._averages_by_parameter(self._average)
-            for theirs, ours in zip(twin.parameters(), module.parameters(), strict=True):
-                theirs.copy_(averages.get(id(ours), ours))
+        averages = self._averages_by_parameter()
+        for theirs, ours in zip(twin.parameters(), module.parameters(), strict=True):
+            theirs.copy_(averages.get(id(ours), ours))
         return twin.eval().requires_grad_(False)
+
+    def averaged_state(self, module: nn.Module) -> dict[str, Any]:
+        """The module's ``state_dict``, copied, with the averages in place of its trained parameters."""
+        averages = self._averages_by_parameter()
+        # keep_vars: the parameters themselves, to be found whatever a module calls them in its state
+        values = {n: averages.get(id(value), value) for n, value in module.state_dict(keep_vars=True).items()}
+        return {n: v.detach().clone() if isinstance(v, Tensor) else copy.deepcopy(v) for n, v in values.items()}
 
     @torch.no_grad()
     def restart_average(self, module: nn.Module) -> None:
-        """Set the averages of a module's parameters to what they are; other players keep theirs."""
-        if self._average is not None:
-            averages = self._averages_by_parameter(self._average)
-            for parameter in module.parameters():
-                if id(parameter) in averages:
-                    averages[id(parameter)].copy_(parameter)
+        """Set the averages of a module's parameters to what they are; others keep theirs."""
+        averages = self._averages_by_parameter()
+        for parameter in module.parameters():
+            if id(parameter) in averages:
+                averages[id(parameter)].copy_(parameter)
 
     def state_dict(self) -> dict[str, Any]:
         """Every optimizer and the averages (not copied); the parameters belong to their modules."""
@@ -146,10 +156,12 @@ class Players:
     def _buffers(self) -> list[Parameter]:
         return [buffer for flat in self._flat.values() for buffer in flat.buffers]
 
-    def _averages_by_parameter(self, average: MovingAverage) -> dict[int, Tensor]:
-        """Views into the averages, by the ``id`` of the parameter that is averaged."""
+    def _averages_by_parameter(self) -> dict[int, Tensor]:
+        """Views into the averages, by the ``id`` of the parameter that is averaged; none without a moving average."""
+        if self._average is None:
+            return {}
         found: dict[int, Tensor] = {}
-        rest = list(average.averages)
+        rest = list(self._average.averages)
         for flat in self._flat.values():
             found |= flat.unflatten(rest[: len(flat.buffers)])
             rest = rest[len(flat.buffers) :]

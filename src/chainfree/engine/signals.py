@@ -12,10 +12,13 @@ __all__ = ["StopRequest", "catching_signals"]
 
 
 class StopRequest:
-    """Set by a signal, read by the training loop between steps."""
+    """Set by a signal or by a callback, read by the training loop between steps."""
 
     def __init__(self) -> None:
-        self.reason: str | None = None
+        self.signal: str | None = None
+        """The name of the signal."""
+        self.asked: str | None = None
+        """The callback's reason."""
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def catching_signals(request: StopRequest) -> Iterator[None]:
     previous = {number: signal.getsignal(number) for number in signals}
 
     def note(number: int, frame: FrameType | None) -> None:
-        request.reason = signal.Signals(number).name
+        request.signal = signal.Signals(number).name
         for each in signals:
             signal.signal(each, previous[each])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import chainfree as cf
 from chainfree.engine import Callback, Engine, HeldOut, latest_checkpoint
+from chainfree.typing import Batch, Energy, Update
 
 LOSS = cf.losses.EnergyDiscrepancy()
 
@@ -147,7 +148,7 @@ def test_an_interrupted_search_keeps_the_last_weights(rows: Tensor) -> None:
     engine.fit(cf.batches(rows, size=16), steps=10)
     before = [p.detach().clone() for p in engine.energy.parameters()]
     held_out.load_state_dict(
-        {"best": 1.0, "best_step": 5, "since_best": 0, "best_weights": _engine().energy.state_dict()}
+        {"best": 1.0, "best_step": 5, "since_best": 0, "best_weights": {"energy": _engine().energy.state_dict()}}
     )
     for stopped in ("interrupted", "diverged", "failed"):
         held_out.on_end(engine, stopped)
@@ -156,31 +157,124 @@ def test_an_interrupted_search_keeps_the_last_weights(rows: Tensor) -> None:
     assert not _equal(engine.energy, before)
 
 
-def test_the_averages_of_other_players_are_left_alone(rows: Tensor) -> None:
-    """Putting back the energy's best weights says nothing about a generator's."""
+# -- several modules ---------------------------------------------------------------------------------------------------
 
-    class Pair(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.shift = nn.Parameter(torch.zeros(2))
 
-        def players(self, energy: nn.Module, /) -> Any:
-            return {"energy": list(energy.parameters()), "generator": [self.shift]}
+class Pair(nn.Module):
+    """A generator with running statistics beside the energy."""
 
-        def updates(self, energy: Any, batch: Any, step: int, generator: torch.Generator) -> Any:
-            yield cf.typing.Update("energy", energy(batch.x).tanh().mean())
-            yield cf.typing.Update("generator", energy(batch.x + self.shift).mean())
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
 
+    def players(self, energy: nn.Module, /) -> Mapping[str, Sequence[nn.Parameter]]:
+        return {"energy": list(energy.parameters()), "generator": list(self.generator.parameters())}
+
+    def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+        fake = self.generator(torch.randn(batch.x.shape, generator=generator))
+        yield Update("energy", (energy(batch.x).tanh() - energy(fake.detach()).tanh()).mean())
+        yield Update("generator", energy(fake).tanh().mean())
+
+
+class ScriptedPair(Scripted):
+    """A metric of energy and generator that remembers all that it saw, buffers too."""
+
+    def __call__(self, energy: nn.Module, generator: nn.Module) -> float:  # type: ignore[override]
+        assert isinstance(generator, nn.Sequential) and not generator.training
+        assert not any(p.requires_grad for p in generator.parameters())
+        self.seen.append([v.clone() for v in [*energy.state_dict().values(), *generator.state_dict().values()]])
+        return self.values[len(self.seen) - 1]
+
+
+def _pair_engine(values: Sequence[float], **options: Any) -> tuple[Engine, Pair, ScriptedPair, HeldOut]:
     torch.manual_seed(0)
-    engine = Engine(cf.energies.MLP(dim=2, width=8), Pair(), ema=0.9)
+    energy, pair, metric = cf.energies.MLP(dim=2, width=8), Pair(), ScriptedPair(*values)
+    held_out = HeldOut(metric, of=(energy, pair.generator), every=10, patience=2)
+    stop = options.pop("stop", None)
+    engine = Engine(energy, pair, callbacks=[held_out, _StopAt(stop)], **{"ema": 0.9, **options})
+    return engine, pair, metric, held_out
+
+
+class _StopAt(Callback):
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+
+    def on_step(self, engine: Engine) -> None:
+        if engine.step == self.step:
+            engine.request_stop("split")
+
+
+def _values(*modules: nn.Module) -> list[Tensor]:
+    return [value.clone() for module in modules for value in module.state_dict().values()]
+
+
+def _all_equal(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+@pytest.mark.parametrize("ema", [0.9, None])
+def test_energy_and_generator_end_at_the_same_step(ema: float | None, rows: Tensor) -> None:
+    engine, pair, metric, held_out = _pair_engine([3.0, 1.0, 1.5, 1.2], ema=ema)
+    report = engine.fit(cf.batches(rows, size=16), steps=200)
+    assert (report.steps, held_out.best_step) == (40, 20)
+    assert _all_equal(_values(engine.energy, pair.generator), metric.seen[1])
+    assert _all_equal(_values(engine.averaged(), engine.averaged(pair.generator)), metric.seen[1])
+    assert pair.generator[1].num_batches_tracked == 20  # the running statistics are those of the step too
+    assert not any(torch.equal(a, b) for a, b in zip(metric.seen[1], metric.seen[3], strict=True))
+
+
+def test_a_metric_of_the_energy_alone_brings_the_generator_back_too(rows: Tensor) -> None:
+    torch.manual_seed(0)
+    pair, generators = Pair(), []
+
+    class Note(Callback):
+        def on_step(self, engine: Engine) -> None:
+            if engine.step == 20:
+                generators.extend(_values(engine.averaged(pair.generator)))
+
+    metric = Scripted(3.0, 1.0, 1.5, 1.2)
+    engine = Engine(
+        cf.energies.MLP(dim=2, width=8), pair, ema=0.9, callbacks=[HeldOut(metric, every=10, patience=2), Note()]
+    )
+    engine.fit(cf.batches(rows, size=16), steps=200)
+    assert _equal(engine.energy, metric.seen[1])
+    assert _all_equal(_values(pair.generator), generators)
+
+
+def test_the_search_over_several_modules_survives_a_resume(rows: Tensor, tmp_path: Path) -> None:
+    straight, pair, metric, _ = _pair_engine([3.0, 1.0, 1.5, 1.2])
+    straight.fit(cf.batches(rows, size=16), steps=200)
+    expected = _values(straight.energy, pair)
+
+    _pair_engine([3.0, 1.0, 1.5], stop=35, checkpoints=tmp_path)[0].fit(cf.batches(rows, size=16), steps=200)
+    resumed, pair, rest, held_out = _pair_engine([1.2])
+    resumed.resume(latest_checkpoint(tmp_path))
+    report = resumed.fit(cf.batches(rows, size=16), steps=200)
+    assert (report.steps, held_out.best, held_out.best_step) == (40, 1.0, 20)
+    assert _all_equal(_values(resumed.energy, pair), expected)
+    assert _all_equal(rest.seen[0], metric.seen[3])
+
+
+def test_a_module_that_is_not_trained_is_refused_before_the_first_step(rows: Tensor) -> None:
+    engine = _engine(HeldOut(Scripted(), of=[nn.Linear(2, 2)]))
+    with pytest.raises(ValueError, match=r"Linear is no part of energy.*; give the energy"):
+        engine.fit(cf.batches(rows, size=16), steps=10)
+    assert engine.step == 0
+
+
+def test_adopted_weights_leave_modules_alone_that_are_not_named(rows: Tensor) -> None:
+    engine, pair, _, _ = _pair_engine([3.0, 2.0])
     data = cf.batches(rows, size=16)
-    engine.fit(data, steps=20)
-    before = engine.state_dict(data)["players"]["average"]["averages"]
-    weights = {name: torch.ones_like(value) for name, value in engine.energy.state_dict().items()}
-    engine.adopt_weights(weights)
-    after = engine.state_dict(data)["players"]["average"]["averages"]
-    assert torch.equal(after[-1], before[-1])
-    assert all(torch.equal(average, torch.ones_like(average)) for average in after[:-1])
+    engine.fit(data, steps=25)
+    raw, averaged = _values(pair), _values(engine.averaged(pair))
+    engine.adopt_weights({"energy": {name: torch.ones_like(v) for name, v in engine.energy.state_dict().items()}})
+    assert _all_equal(_values(pair), raw) and _all_equal(_values(engine.averaged(pair)), averaged)
+    assert all(bool((value == 1).all()) for value in _values(engine.energy, engine.averaged()))
+
+
+def test_weights_of_unknown_modules_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\['critic'\].*\['energy'\]"):
+        _engine().adopt_weights({"critic": {}})
 
 
 @pytest.mark.parametrize("setting", [{"every": 0}, {"every": 2.5}, {"patience": 0}, {"patience": -1}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -18,11 +18,18 @@ __all__ = ["HeldOut"]
 
 
 class HeldOut(Callback):
-    """Evaluates the averaged energy every so often; with ``patience``, stops early and puts the best weights back.
+    """Evaluates what was trained every so often; with ``patience``, stops early and puts the best weights back.
+
+    The best weights are those of all modules, the energy's and the objective's, buffers included: a generator ends at the
+    same step as its energy.
 
     Args:
-        metric: the averaged energy to a number, lower is better. It must use a generator of its own, made afresh from a
-            fixed seed each time, so that it compares like with like and leaves the training's randomness alone.
+        metric: averaged copies of the modules in ``of`` to a number, lower is better. It must use a generator of its own,
+            made afresh from a fixed seed each time, so that it compares like with like and leaves the training's randomness
+            alone.
+        of: what the metric is given, one argument for each: the energy, the objective, or modules inside them, as
+            :meth:`Engine.averaged` takes them. The energy alone if there are none; for a metric of a generator and its
+            energy, ``of=(energy, objective.generator)``.
         every: steps between evaluations.
         patience: evaluations without a new best before training stops; ``None`` only watches.
         name: under which the metric is logged.
@@ -30,8 +37,9 @@ class HeldOut(Callback):
 
     def __init__(
         self,
-        metric: Callable[[nn.Module], float],
+        metric: Callable[..., float],
         *,
+        of: Sequence[nn.Module] = (),
         every: int = 500,
         patience: int | None = None,
         name: str = "held_out_loss",
@@ -40,33 +48,37 @@ class HeldOut(Callback):
         if patience is not None:
             require_positive_int("patience", patience)
         self._metric = metric
+        self._of = tuple(of)
         self._every = every
         self._patience = patience
         self._name = name
         self.best: float | None = None
         self.best_step = 0
-        self._best_weights: dict[str, Any] = {}
+        self._best_weights: dict[str, dict[str, Any]] = {}
         self._since_best = 0
 
     def on_start(self, engine: Engine, total_steps: int) -> None:
         """A resumed run that had stopped early stops again."""
+        self._averaged(engine)  # a module that is not trained here is refused now, not after the first ``every`` steps
         self._stop_if_due(engine)
 
     def on_step(self, engine: Engine) -> None:
         """Evaluate when it is time."""
         if engine.step % self._every:
             return
-        energy = engine.averaged_energy()
-        value = self._metric(energy)
+        value = self._metric(*self._averaged(engine))
         engine.add_to_log(self._name, value)
         # a NaN is never the best, not even the first
         if value < (math.inf if self.best is None else self.best):
             self.best, self.best_step, self._since_best = value, engine.step, 0
             if self._patience is not None:
-                self._best_weights = energy.state_dict()
+                self._best_weights = engine.averaged_weights()
         else:
             self._since_best += 1
         self._stop_if_due(engine)
+
+    def _averaged(self, engine: Engine) -> list[nn.Module]:
+        return [engine.averaged(module) for module in self._of or (engine.energy,)]
 
     def _stop_if_due(self, engine: Engine) -> None:
         if self._patience is not None and self._since_best >= self._patience:
@@ -79,7 +91,7 @@ class HeldOut(Callback):
             engine.adopt_weights(self._best_weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Best value so far and its weights."""
+        """Best value so far and the weights of all modules then."""
         return {
             "best": self.best,
             "best_step": self.best_step,

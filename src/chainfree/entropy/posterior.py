@@ -1,0 +1,125 @@
+r"""Posteriors around the generating latent, :math:`\xi(z \mid z_0) = N(z_0, \mathrm{diag}\,\eta^2)`, with a learned scale."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import require_positive, require_positive_int
+from ..functional.entropy import score_surrogate
+from ..generators.base import Draw, LatentGenerator, log_prior
+from .base import EntropyEstimate
+
+__all__ = ["LearnedPosterior", "Reconstruction", "weighted_reconstruction"]
+
+
+class Reconstruction(NamedTuple):
+    """An estimate of the posterior mean of g(z).
+
+    Args:
+        values: ``(B, *event)``, detached.
+        effective_sample_size: of the weights, mean over the batch; the number of draws where they are not weighted.
+    """
+
+    values: Tensor
+    effective_sample_size: Tensor
+
+
+class LearnedPosterior(nn.Module, ABC):
+    r"""An estimator whose scale η, one number a latent, is a player of its own.
+
+    It maximises the one-draw bound :math:`\log q(x, z) + H(\xi)` with x detached.
+
+    Args:
+        latent_dim: of the generator.
+        scale: η at the start.
+        control_variate: see :func:`chainfree.functional.score_surrogate`; the paper's game has none.
+    """
+
+    def __init__(self, latent_dim: int, *, scale: float = 0.1, control_variate: bool = True) -> None:
+        super().__init__()
+        require_positive_int("latent_dim", latent_dim)
+        require_positive("scale", scale)
+        self.log_scale = nn.Parameter(torch.full((latent_dim,), math.log(scale)))
+        self.control_variate = control_variate
+
+    @property
+    def scale(self) -> Tensor:
+        """η, ``(latent_dim,)``."""
+        return self.log_scale.exp()
+
+    @property
+    @abstractmethod
+    def passes(self) -> float:
+        """See :class:`EntropyEstimator`; the bound's own forward and backward pass are counted."""
+
+    @abstractmethod
+    def reconstruct(self, net: LatentGenerator, draw: Draw, generator: torch.Generator | None = None) -> Reconstruction:
+        """The posterior mean of g(z), without a graph."""
+
+    def loss(self, net: LatentGenerator, draw: Draw, generator: torch.Generator | None = None) -> Tensor:
+        """What this player minimises: the negative bound without its constants, a scalar in nats."""
+        z0, x = draw.z.detach(), draw.x.detach()
+        z = z0 + self.scale * _normal(z0.shape, z0, generator)
+        bound = net.log_likelihood(x, net.decode(z)) + log_prior(z)
+        return -(bound.mean() + self.log_scale.sum())
+
+    def forward(self, net: LatentGenerator, draw: Draw, *, generator: torch.Generator | None = None) -> EntropyEstimate:
+        """The score surrogate; metric ``effective_sample_size`` of the posterior's weights."""
+        found = self.reconstruct(net, draw, generator)
+        surrogate = score_surrogate(
+            draw.mean, draw.noise, found.values, net.log_sigma, control_variate=self.control_variate
+        )
+        return EntropyEstimate(surrogate, {"posterior_ess": found.effective_sample_size})
+
+
+@torch.no_grad()
+def weighted_reconstruction(
+    net: LatentGenerator,
+    x: Tensor,
+    centre: Tensor,
+    scale: Tensor,
+    *,
+    draws: int,
+    chunk: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Reconstruction:
+    r""":math:`\sum_k w_k g(z_k)` with :math:`z_k \sim N(c, \eta^2)` and weights :math:`w_k \propto q(x, z_k)/\xi(z_k)`.
+
+    Self-normalised importance sampling. No graph is kept, and with ``chunk`` no more than that many draws are alive: sums are
+    carried along with the largest logarithm seen so far.
+
+    Args:
+        net: the generator.
+        x: ``(B, *event)``.
+        centre: c, ``(B, latent_dim)``.
+        scale: η, ``(latent_dim,)``.
+        draws: K.
+        chunk: draws at a time; all by default.
+        generator: source of randomness.
+    """
+    rows, top = len(x), x.new_full((len(x),), -math.inf)
+    total, squares, sums = torch.zeros_like(top), torch.zeros_like(top), torch.zeros_like(x)
+    ones = [1] * (x.dim() - 1)
+    for start in range(0, draws, chunk or draws):
+        size = min(chunk or draws, draws - start)
+        noise = _normal((size, *centre.shape), centre, generator)
+        z = centre + scale * noise
+        means = net.decode(z.flatten(0, 1)).view(size, rows, *x.shape[1:])
+        log_weights = net.log_likelihood(x, means) + log_prior(z) - log_prior(noise)
+        largest = torch.maximum(top, log_weights.amax(0))
+        carried = torch.exp(top - largest)
+        weights = torch.exp(log_weights - largest)
+        total = total * carried + weights.sum(0)
+        squares = squares * carried.square() + weights.square().sum(0)
+        sums = sums * carried.view(-1, *ones) + torch.einsum("kb,kb...->b...", weights, means)
+        top = largest
+    return Reconstruction(sums / total.view(-1, *ones), (total.square() / squares).mean())
+
+
+def _normal(shape: torch.Size | tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)

@@ -1,0 +1,18 @@
+"""Generators: latent ones with a noise scale, and flows as proposals."""
+
+from .base import Draw, LatentGenerator
+from .deconv import DeconvGenerator
+from .linear import LinearGenerator
+from .mlp import MLPGenerator
+from .normalisation import BatchNorm
+from .residual import ResidualGenerator
+
+__all__ = [
+    "BatchNorm",
+    "DeconvGenerator",
+    "Draw",
+    "LatentGenerator",
+    "LinearGenerator",
+    "MLPGenerator",
+    "ResidualGenerator",
+]

@@ -1,0 +1,74 @@
+"""A linear map plus a perceptron that starts small."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import require_positive
+from ..energies.layers import Activation
+from .base import LatentGenerator
+from .mlp import MLPGenerator
+
+__all__ = ["ResidualGenerator"]
+
+_START = 0.1  # of the perceptron's last layer, against its usual scale
+
+
+class ResidualGenerator(LatentGenerator):
+    r""":math:`g(z) = s A z + h(z)` with A fixed, of orthonormal columns or rows, and a perceptron h that starts near zero.
+
+    At the start it is (nearly) a normal of standard deviation s, as wide as standardised data: a plain perceptron starts as
+    a small blob, settles in the mode it meets first, and no gradient tells it of the others. The linear part also keeps
+    the map from folding early on.
+
+    Args:
+        latent_dim: features of z. Latents beyond ``dim`` enter only through h.
+        dim: features of a row.
+        scale: s, in units of the data; 1 for standardised features.
+        width, depth, activation: of h, as in :class:`MLPGenerator`.
+        sigma, sigma_bounds: see :class:`LatentGenerator`.
+        seed: of A, where ``latent_dim`` and ``dim`` differ (else it is the identity).
+
+    >>> ResidualGenerator(latent_dim=2, dim=2).sample(5).x.shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        dim: int,
+        *,
+        scale: float = 1.0,
+        width: int = 128,
+        depth: int = 3,
+        activation: Activation = "silu",
+        sigma: float = 0.1,
+        sigma_bounds: tuple[float, float] = (0.01, 0.3),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(latent_dim, (dim,), sigma=sigma, sigma_bounds=sigma_bounds)
+        require_positive("scale", scale)
+        self.perceptron = MLPGenerator(latent_dim, dim, width=width, depth=depth, activation=activation).layers
+        self.linear: Tensor
+        self.register_buffer("linear", scale * _orthonormal(latent_dim, dim, seed))
+        last = self.perceptron[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(_START)
+            last.bias.zero_()
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The mean, ``(B, latent_dim) -> (B, dim)``."""
+        mean: Tensor = z @ self.linear + self.perceptron(z)
+        return mean
+
+
+def _orthonormal(rows: int, columns: int, seed: int) -> Tensor:
+    """A ``(rows, columns)`` matrix whose shorter side's vectors are orthonormal; the identity if it is square."""
+    if rows == columns:
+        return torch.eye(rows)
+    normal = torch.randn(max(rows, columns), min(rows, columns), generator=torch.Generator().manual_seed(seed))
+    basis, _ = torch.linalg.qr(normal)
+    oriented: Tensor = basis if rows > columns else basis.T.contiguous()
+    return oriented
