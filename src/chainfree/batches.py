@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .checks import require_finite, require_positive_int
 from .typing import Batch, Density
 
-__all__ = ["ArrayBatches", "SampledBatches", "batches"]
+__all__ = ["ArrayBatches", "NoBatches", "SampledBatches", "batches"]
 
 _BATCHES_PER_BLOCK = 64
 
@@ -223,6 +223,26 @@ class SampledBatches:
             )
         require_finite(f"the draws of {type(self._density).__name__}", draws)
         return draws
+
+
+class NoBatches:
+    """An endless stream of empty batches, for objectives that learn from an energy and not from rows."""
+
+    def __next__(self) -> Batch:
+        return Batch(torch.empty(0, 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {"kind": "none"}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to move.
+
+        Raises:
+            ValueError: the state belongs to a stream of rows.
+        """
+        if state.get("kind") != "none":
+            raise ValueError(f"the saved position is of {state.get('kind')!r} data; resume with the same data")
 
 
 def _generator(device: torch.device, purpose: str, seed: int, number: int) -> torch.Generator:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from chainfree.datasets.toy import TOY_DENSITIES
-from chainfree.energies import Banana, DoubleWell, Funnel, Gaussian, GaussianMixture, Ring
+from chainfree.energies import NICE, Banana, DoubleWell, Funnel, Gaussian, GaussianMixture, Ring
+from chainfree.generators.flows import Flow, FlowKind
 from chainfree.typing import Density
+
+FLOWS = get_args(FlowKind) if find_spec("zuko") else ()
 
 CASES: dict[str, tuple[Callable[[], Any], int]] = {
     "gaussian": (lambda: Gaussian([0.0, 1.0, 2.0]), 3),
@@ -20,6 +24,9 @@ CASES: dict[str, tuple[Callable[[], Any], int]] = {
     "ring": (Ring, 2),
     "double-well": (lambda: DoubleWell(3), 3),
     "double-well-1": (lambda: DoubleWell(1), 1),
+    "nice": (lambda: NICE(4, width=8), 4),
+    "nice-normal": (lambda: NICE(3, width=8, base="normal"), 3),
+    **{f"flow-{kind}": (lambda kind=kind: Flow(3, kind=kind, width=8), 3) for kind in FLOWS},
     **{f"toy-{name}": (make, 2) for name, make in TOY_DENSITIES.items()},
 }
 

@@ -13,6 +13,7 @@ from chainfree import energies
 from chainfree.checks import ContractError, energy_values
 from chainfree.energies import (
     MLP,
+    NICE,
     Banana,
     ConvNet,
     Coordinates,
@@ -33,6 +34,7 @@ from chainfree.energies import (
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "MLP": (lambda: MLP(3), (3,)),
     "FourierMLP": (lambda: FourierMLP(2), (2,)),
+    "NICE": (lambda: NICE(3, width=8), (3,)),
     "ConvNet": (lambda: ConvNet(size=8, widths=(4,)), (1, 8, 8)),
     "ResNet": (lambda: ResNet(channels=3, widths=(4,), blocks=1), (3, 5, 7)),
     "Gaussian": (lambda: Gaussian([0.0, 1.0, 2.0]), (3,)),

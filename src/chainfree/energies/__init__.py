@@ -5,10 +5,12 @@ from .compose import Mixture, Sum, Tempered, Tilted
 from .conv import ConvNet
 from .coordinates import Coordinates, InCoordinates
 from .mlp import MLP, FourierMLP
+from .nice import NICE
 from .resnet import ResNet
 
 __all__ = [
     "MLP",
+    "NICE",
     "AnalyticEnergy",
     "Banana",
     "ConvNet",
