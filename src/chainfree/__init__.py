@@ -9,25 +9,43 @@
 'completed'
 """
 
-from . import datasets, energies, evaluation, functional, losses, objectives, perturbations, plotting, typing
+from . import (
+    datasets,
+    energies,
+    entropy,
+    evaluation,
+    functional,
+    generators,
+    losses,
+    objectives,
+    perturbations,
+    plotting,
+    typing,
+)
 from ._version import __version__
-from .batches import SampledBatches, batches
+from .batches import NoBatches, SampledBatches, batches
 from .checks import ContractError
 from .engine import Engine, FitReport, Guard, TrainingDivergedError
+from .fitting import fit_flow, fit_generator
 
 __all__ = [
     "ContractError",
     "Engine",
     "FitReport",
     "Guard",
+    "NoBatches",
     "SampledBatches",
     "TrainingDivergedError",
     "__version__",
     "batches",
     "datasets",
     "energies",
+    "entropy",
     "evaluation",
+    "fit_flow",
+    "fit_generator",
     "functional",
+    "generators",
     "losses",
     "objectives",
     "perturbations",

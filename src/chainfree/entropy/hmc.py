@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_non_negative, require_positive, require_positive_int
+from ..energies.layers import full_precision
 from ..functional.entropy import pair_surrogate, score_surrogate
 from ..generators.base import Draw, LatentGenerator, log_prior
 from .base import EntropyEstimate
@@ -112,7 +113,7 @@ class HMCPosterior(nn.Module):
 
 def _evaluate(net: LatentGenerator, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """log q(x, z) of every row, its gradient in z, and g(z); no graph."""
-    with torch.enable_grad():
+    with torch.enable_grad(), full_precision(x):  # autocast would reach into the derivative
         at = z.detach().requires_grad_(True)
         mean = net.decode(at)
         density = net.log_likelihood(x, mean) + log_prior(at)

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ..checks import require_positive_int
+from ..energies.layers import full_precision
 from ..generators.base import Draw, LatentGenerator
 from .base import EntropyEstimate
 
@@ -83,7 +84,8 @@ class LocalVolume:
             if iteration > 0:
                 with torch.no_grad():
                     pushed = push_forward(net, z, direction)
-            (pulled,) = torch.autograd.grad(primal, at, pushed, retain_graph=iteration + 1 < last)
+            with full_precision(z):  # autocast would reach into the derivative
+                (pulled,) = torch.autograd.grad(primal, at, pushed, retain_graph=iteration + 1 < last)
             product = direction + pulled / variance
             step = squares / _positive((direction * product).sum(1))
             image = image + pushed * step.view(-1, *[1] * (pushed.dim() - 1))

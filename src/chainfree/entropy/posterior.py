@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_positive, require_positive_int
+from ..checks import ContractError, require_positive, require_positive_int
+from ..energies.layers import full_precision
 from ..functional.entropy import score_surrogate
 from ..generators.base import Draw, LatentGenerator, log_prior
 from .base import EntropyEstimate
@@ -63,6 +64,7 @@ class LearnedPosterior(nn.Module, ABC):
 
     def loss(self, net: LatentGenerator, draw: Draw, generator: torch.Generator | None = None) -> Tensor:
         """What this player minimises: the negative bound without its constants, a scalar in nats."""
+        self._require_fits(draw)
         z0, x = draw.z.detach(), draw.x.detach()
         z = z0 + self.scale * _normal(z0.shape, z0, generator)
         bound = net.log_likelihood(x, net.decode(z)) + log_prior(z)
@@ -70,11 +72,20 @@ class LearnedPosterior(nn.Module, ABC):
 
     def forward(self, net: LatentGenerator, draw: Draw, *, generator: torch.Generator | None = None) -> EntropyEstimate:
         """The score surrogate; metric ``effective_sample_size`` of the posterior's weights."""
+        self._require_fits(draw)
         found = self.reconstruct(net, draw, generator)
         surrogate = score_surrogate(
             draw.mean, draw.noise, found.values, net.log_sigma, control_variate=self.control_variate
         )
         return EntropyEstimate(surrogate, {"posterior_ess": found.effective_sample_size})
+
+    def _require_fits(self, draw: Draw) -> None:
+        # a scale of one latent would be broadcast to all, and its entropy counted once
+        if draw.z.shape[1:] != self.log_scale.shape:
+            raise ContractError(
+                f"{type(self).__name__} is of {len(self.log_scale)} latents, the generator of {draw.z.shape[1]}; "
+                "make it with the generator's latent_dim"
+            )
 
 
 @torch.no_grad()
@@ -116,7 +127,8 @@ def weighted_reconstruction(
         weights = torch.exp(log_weights - largest)
         total = total * carried + weights.sum(0)
         squares = squares * carried.square() + weights.square().sum(0)
-        sums = sums * carried.view(-1, *ones) + torch.einsum("kb,kb...->b...", weights, means)
+        with full_precision(x):
+            sums = sums * carried.view(-1, *ones) + torch.einsum("kb,kb...->b...", weights, means)
         top = largest
     return Reconstruction(sums / total.view(-1, *ones), (total.square() / squares).mean())
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_non_negative, require_positive_int
+from ..energies.layers import full_precision
 from ..generators.base import Draw, LatentGenerator, log_prior
 from .posterior import LearnedPosterior, Reconstruction, weighted_reconstruction
 
@@ -76,7 +77,7 @@ class PreconditionedSteps(LearnedPosterior):
 
 def log_joint_gradient(net: LatentGenerator, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of log q(x, z) in z, ``(B, latent_dim)``, and g(z) that came by; no graph."""
-    with torch.enable_grad():
+    with torch.enable_grad(), full_precision(x):  # autocast would reach into the derivative
         at = z.detach().requires_grad_(True)
         mean = net.decode(at)
         (gradient,) = torch.autograd.grad((net.log_likelihood(x, mean) + log_prior(at)).sum(), at)

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..checks import ContractError
+from ..energies.layers import full_precision
 
 __all__ = ["mixture_log_prob", "pair_surrogate", "score_surrogate"]
 
@@ -100,7 +101,8 @@ def mixture_log_prob(x: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
     # distances by one matrix product; around the bank's centre, so that float32 does not cancel
     centre = means.detach().mean(0)
     x, means = x - centre, means - centre
-    squares = x.square().sum(1, keepdim=True) + means.square().sum(1) - 2 * x @ means.T
+    with full_precision(x):
+        squares = x.square().sum(1, keepdim=True) + means.square().sum(1) - 2 * x @ means.T
     kernel = -0.5 * squares.clamp_min(0) * torch.exp(-2 * log_sigma)
     constant = math.log(len(means)) + x.shape[1] * (log_sigma + 0.5 * math.log(2 * math.pi))
     return torch.logsumexp(kernel, dim=1) - constant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,8 @@ def self_normalised(log_weights: Tensor, *, clip: float | None = None) -> Weight
     Args:
         log_weights: ``(N,)``, up to a constant.
         clip: largest weight in units of 1/N, above 1. Bounds the variance for a bias towards the proposal (Ionides, 2008).
+            What is cut off goes to the other rows in proportion to their weights, so N over the effective sample size is
+            at most ``clip``.
 
     Raises:
         ValueError: ``clip`` of 1 or less.
@@ -37,11 +40,28 @@ def self_normalised(log_weights: Tensor, *, clip: float | None = None) -> Weight
     >>> self_normalised(torch.tensor([0.0, 0.0])).effective_sample_size
     tensor(2.)
     """
-    values = torch.softmax(log_weights, dim=0)
-    if clip is not None:
+    if clip is None:
+        values = torch.softmax(log_weights, dim=0)
+    else:
         require_positive("clip", clip)
         if clip <= 1:
             raise ValueError(f"clip is in units of the mean weight and must be above 1, got {clip!r}")
-        values = values.clamp_max(clip / len(values))
-        values = values / values.sum()
+        values = _capped(log_weights, clip / len(log_weights))
     return Weights(values, values.square().sum().reciprocal())
+
+
+def _capped(log_weights: Tensor, cap: float) -> Tensor:
+    """Weights that sum to one with none above ``cap``.
+
+    Cut and divided by their sum, they would pass it again: a single large weight would stay near one.
+    """
+    # with the k largest at the cap, the others share what is left; the right k is the first that keeps them below it
+    most = max(1, math.ceil(1 / cap))
+    ordered = log_weights.sort(descending=True).values
+    others = ordered.flip(0).logcumsumexp(0).flip(0)[:most]
+    left = 1 - cap * torch.arange(len(others), dtype=others.dtype, device=others.device)
+    log_scale = left.clamp_min(0).log() - others
+    fits = log_scale + ordered[:most] <= math.log(cap)
+    log_scale = log_scale[fits.to(torch.uint8).argmax()]
+    values = torch.exp(log_weights + log_scale).clamp_max(cap)
+    return values / values.sum()  # for rounding errors

@@ -2,6 +2,7 @@
 
 from .base import Draw, LatentGenerator
 from .deconv import DeconvGenerator
+from .flows import Flow, FlowKind
 from .linear import LinearGenerator
 from .mlp import MLPGenerator
 from .normalisation import BatchNorm
@@ -11,6 +12,8 @@ __all__ = [
     "BatchNorm",
     "DeconvGenerator",
     "Draw",
+    "Flow",
+    "FlowKind",
     "LatentGenerator",
     "LinearGenerator",
     "MLPGenerator",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import ContractError, require_positive, require_positive_int
+from ..energies.layers import full_precision
 from .normalisation import BatchNorm
 
 __all__ = ["Draw", "LatentGenerator"]
@@ -39,6 +40,7 @@ class LatentGenerator(nn.Module, ABC):
 
     A subclass defines :meth:`forward`. The pass of :meth:`sample` takes batch statistics, if there are any; :meth:`decode`
     then applies the same function to other latents, so that a posterior never sees another generator than the samples did.
+    Neither is in half precision, whatever autocast says: differences of the size of σ are divided by its square.
 
     Args:
         latent_dim: features of z.
@@ -102,7 +104,8 @@ class LatentGenerator(nn.Module, ABC):
             ContractError: :meth:`forward` does not return ``(n, *event)``.
         """
         z = self.latents(n, generator)
-        mean: Tensor = self(z)
+        with full_precision(z):
+            mean: Tensor = self(z)
         if mean.shape != (n, *self.event_shape):
             raise ContractError(
                 f"{type(self).__name__} returned shape {tuple(mean.shape)} for {n} latents; "
@@ -117,7 +120,8 @@ class LatentGenerator(nn.Module, ABC):
         for module in held:
             module.held = True
         try:
-            mean: Tensor = self(z)
+            with full_precision(z):
+                mean: Tensor = self(z)
         finally:
             for module in held:
                 module.held = False

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..energies.layers import full_precision
 from .base import LatentGenerator
 
 __all__ = ["LinearGenerator"]
@@ -72,7 +73,7 @@ class LinearGenerator(LatentGenerator):
         """Log-density in nats, ``(B, D) -> (B,)``, by Woodbury's identity: nothing of size D x D is made."""
         gram = self._gram()
         centred = x - self.bias
-        projected = centred @ self.weight / self.sigma
+        projected = centred @ self.weight / self.sigma.square()
         explained = (projected @ torch.linalg.inv(gram) * projected).sum(-1)
         squares = (centred / self.sigma).square().sum(-1) - explained
         normaliser: Tensor = torch.logdet(gram)
@@ -86,7 +87,8 @@ class LinearGenerator(LatentGenerator):
     def _gram(self) -> Tensor:
         r""":math:`I + W^\top W/\sigma^2`, the posterior's precision."""
         eye = torch.eye(self.latent_dim, dtype=self.weight.dtype, device=self.weight.device)
-        gram: Tensor = eye + self.weight.T @ self.weight / self.sigma.square()
+        with full_precision(self.weight):
+            gram: Tensor = eye + self.weight.T @ self.weight / self.sigma.square()
         return gram
 
     def posterior_mean(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..checks import require_positive
+from ..checks import require_non_negative, require_positive
 from ..energies.layers import Activation
 from .base import LatentGenerator
 from .mlp import MLPGenerator
@@ -23,12 +23,15 @@ class ResidualGenerator(LatentGenerator):
     the map from folding early on.
 
     Args:
-        latent_dim: features of z. Latents beyond ``dim`` enter only through h.
+        latent_dim: features of z. Beyond ``dim`` of them, some directions enter only through h.
         dim: features of a row.
         scale: s, in units of the data; 1 for standardised features.
         width, depth, activation: of h, as in :class:`MLPGenerator`.
+        frequencies: random Fourier features of z that h sees beside z, as in :class:`chainfree.energies.FourierMLP`: many
+            narrow modes need a map with steep steps between them, which a perceptron of z alone learns last.
+        frequency_scale: their standard deviation in radians per unit of z.
         sigma, sigma_bounds: see :class:`LatentGenerator`.
-        seed: of A, where ``latent_dim`` and ``dim`` differ (else it is the identity).
+        seed: of A, where ``latent_dim`` and ``dim`` differ (else it is the identity), and of the frequencies.
 
     >>> ResidualGenerator(latent_dim=2, dim=2).sample(5).x.shape
     torch.Size([5, 2])
@@ -43,13 +46,21 @@ class ResidualGenerator(LatentGenerator):
         width: int = 128,
         depth: int = 3,
         activation: Activation = "silu",
+        frequencies: int = 0,
+        frequency_scale: float = 4.0,
         sigma: float = 0.1,
         sigma_bounds: tuple[float, float] = (0.01, 0.3),
         seed: int = 0,
     ) -> None:
         super().__init__(latent_dim, (dim,), sigma=sigma, sigma_bounds=sigma_bounds)
         require_positive("scale", scale)
-        self.perceptron = MLPGenerator(latent_dim, dim, width=width, depth=depth, activation=activation).layers
+        require_positive("frequency_scale", frequency_scale)
+        require_non_negative("frequencies", frequencies)
+        inputs = latent_dim + 2 * frequencies
+        self.perceptron = MLPGenerator(inputs, dim, width=width, depth=depth, activation=activation).layers
+        self.frequencies: Tensor
+        source = torch.Generator().manual_seed(seed)
+        self.register_buffer("frequencies", frequency_scale * torch.randn(latent_dim, frequencies, generator=source))
         self.linear: Tensor
         self.register_buffer("linear", scale * _orthonormal(latent_dim, dim, seed))
         last = self.perceptron[-1]
@@ -60,7 +71,9 @@ class ResidualGenerator(LatentGenerator):
 
     def forward(self, z: Tensor) -> Tensor:
         """The mean, ``(B, latent_dim) -> (B, dim)``."""
-        mean: Tensor = z @ self.linear + self.perceptron(z)
+        phase = z @ self.frequencies
+        features = torch.cat([z, phase.sin(), phase.cos()], dim=-1)
+        mean: Tensor = z @ self.linear + self.perceptron(features)
         return mean
 
 

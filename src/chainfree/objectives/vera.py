@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from ..checks import energy_values, require_non_negative, require_positive_int
+from ..checks import ContractError, energy_values, require_non_negative, require_positive_int
 from ..entropy import EntropyEstimator, LearnedPosterior, LocalVolume
 from ..functional.entropy import mixture_log_prob
 from ..functional.importance import Weights, self_normalised
@@ -103,6 +103,11 @@ class VERA(nn.Module):
 
     def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
         """The turns of one round."""
+        if batch.x.shape[1:] != self.generator.event_shape:
+            raise ContractError(
+                f"data of shape {tuple(batch.x.shape[1:])} cannot be compared with samples of "
+                f"{self.generator.event_shape}; make the generator for the data's shape"
+            )
         n = self._samples(len(batch))
         for turn in range(self.energy_steps):
             last = turn + 1 == self.energy_steps
@@ -144,14 +149,16 @@ class VERA(nn.Module):
 
         One forward pass over both, so that nothing is launched twice.
         """
-        clip = None if self.negatives is None else self.negatives.clip
+        log_density, clip = None, None
+        if proposals is not None and self.negatives is not None:
+            log_density, clip = proposals.log_density, self.negatives.clip
         return contrast(
             energy,
             batch.x,
             fake,
             gradient_penalty=self.gradient_penalty,
             energy_square=self.energy_square,
-            log_density=None if proposals is None else proposals.log_density,
+            log_density=log_density,
             clip=clip,
         )
 
