@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 import chainfree as cf
 from chainfree.checks import ContractError
-from chainfree.engine import Engine, OptimizerSettings, latest_checkpoint
+from chainfree.engine import Engine, OptimizerSettings
 from chainfree.evaluation import mixture_modes
 from chainfree.generators import DeconvGenerator, LinearGenerator, MLPGenerator, ResidualGenerator
 from chainfree.generators.critics import ConvCritic, MLPCritic
@@ -130,40 +128,25 @@ def test_each_player_s_loss_reaches_its_parameters() -> None:
     for update in meg.updates(energy, Batch(torch.randn(6, 1, 8, 8)), 0, _seeded()):
         gradients = torch.autograd.grad(update.loss, players[update.player], retain_graph=True, allow_unused=True)
         for parameter, gradient in zip(players[update.player], gradients, strict=True):
-            # neither the energy's nor the critic's loss... the energy's sees its own constant
             assert gradient is not None and gradient.shape == parameter.shape
             assert bool(torch.isfinite(gradient).all())
         assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0
 
 
-def _train(weight: float, **optimizer: Any) -> tuple[Engine, MEG, Mapping[str, Any]]:
+def test_it_keeps_both_modes_of_a_mixture() -> None:
     means = torch.tensor([[-1.5, 0.0], [1.5, 0.0]])
     x = cf.energies.GaussianMixture(means, 0.04).sample(4000, generator=_seeded())
-    meg = MEG(
-        ResidualGenerator(2, 2, width=32, depth=2),
-        MLPCritic(2, 2, width=32, depth=2),
-        entropy_weight=weight,
-        gradient_penalty=0.02,
-    )
-    engine = Engine(
-        cf.energies.MLP(2, width=32, depth=2),
-        meg,
-        ema=0.98,
-        optimizer=OptimizerSettings(lr=5e-3, betas=(0.0, 0.9)),
-    )
+    net = ResidualGenerator(2, 2, width=32, depth=2)
+    meg = MEG(net, MLPCritic(2, 2, width=32, depth=2), entropy_weight=0.5, gradient_penalty=0.02)
+    settings = OptimizerSettings(lr=5e-3, betas=(0.0, 0.9))
+    engine = Engine(cf.energies.MLP(2, width=32, depth=2), meg, ema=0.98, optimizer=settings)
     engine.fit(cf.batches(x, size=128), steps=400)
-    return engine, meg, {"means": means, "std": 0.2}
-
-
-def test_it_keeps_both_modes_of_a_mixture() -> None:
-    engine, meg, truth = _train(0.5)
-    samples = engine.averaged(meg.generator).sample(2000, generator=_seeded(1)).x
-    found = mixture_modes(samples, truth["means"], std=truth["std"], deviations=4.0)
+    samples = engine.averaged(net).sample(2000, generator=_seeded(1)).x
+    found = mixture_modes(samples, means, std=0.2, deviations=4.0)
     assert found.worst_relative_error < 0.2
-    assert found.within > 0.6
+    assert found.within > 0.75
     energy = engine.averaged_energy()
-    between = energy(torch.zeros(1, 2))
-    assert bool((energy(truth["means"]) < between - 2.0).all())
+    assert bool((energy(means) < energy(torch.zeros(1, 2)) - 3.0).all())
 
 
 @pytest.mark.parametrize(("weight", "low", "high"), [(0.0, 0.0, 0.06), (10.0, 0.3, 1.0)])
@@ -204,37 +187,6 @@ def test_its_critic_learns_to_rank_pairs() -> None:
     assert ideal - 0.02 < ranked <= ideal + 0.005
     reached = meg.critic_loss(draw).metrics["information"].item()
     assert _twice_jensen_shannon() - 0.06 < reached < _twice_jensen_shannon() + 0.02
-
-
-def _small(seed: int) -> MEG:
-    torch.manual_seed(seed)
-    return MEG(
-        MLPGenerator(2, 2, width=8, depth=1, batch_norm=True), MLPCritic(2, 2, width=8, depth=1), energy_square=0.01
-    )
-
-
-def test_resume_is_bitwise(tmp_path: Path) -> None:
-    data = torch.randn(96, 2, generator=_seeded())
-
-    def engine(seed: int, folder: Path | None = None) -> Engine:
-        return Engine(
-            cf.energies.MLP(2, width=8, depth=1), _small(seed), seed=3, checkpoints=folder, checkpoint_every=8
-        )
-
-    whole = engine(0)
-    whole.fit(cf.batches(data, size=32), steps=12)
-    split = engine(0, tmp_path)
-    split._settings  # noqa: B018
-    split.fit(cf.batches(data, size=32), steps=12)
-    early = sorted(tmp_path.glob("*"))[0]
-    assert early != latest_checkpoint(tmp_path)
-    resumed = engine(1)
-    resumed.resume(early)
-    assert resumed.step == 8
-    resumed.fit(cf.batches(data, size=32), steps=12)
-    for one, other in ((whole.energy, resumed.energy), (whole.objective, resumed.objective)):
-        for name, value in one.state_dict().items():
-            assert torch.equal(value, other.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class ImportancePosterior(LearnedPosterior):
     Args:
         latent_dim: of the generator.
         draws: K.
-        chunk: draws at a time, to bound memory; all by default.
+        chunk: draws at a time, to bound memory; ``None`` for all at once.
         scale, control_variate: see :class:`LearnedPosterior`.
     """
 
@@ -34,7 +34,7 @@ class ImportancePosterior(LearnedPosterior):
         latent_dim: int,
         *,
         draws: int = 20,
-        chunk: int | None = None,
+        chunk: int | None = 4,
         scale: float = 0.1,
         control_variate: bool = False,
     ) -> None:

@@ -39,7 +39,8 @@ class LocalVolume:
 
     Args:
         iterations: of conjugate gradients, each one forward and one backward derivative. With as many as latents the
-            solution is exact; more are never taken.
+            solution is exact; more are never taken. Three do where the slopes of g are alike in all directions; where they
+            span two orders of magnitude, three pass on two thirds of the gradient and six nearly all of it.
 
     Raises:
         ValueError: ``iterations`` below 1.

@@ -14,6 +14,7 @@ from ..functional.entropy import mixture_log_prob
 from ..functional.importance import self_normalised
 from ..generators.base import LatentGenerator
 from ..typing import Batch, Energy, Update
+from .contrast import descent
 from .negatives import WeightedNegatives
 
 __all__ = ["Amortised"]
@@ -79,16 +80,16 @@ class Amortised(nn.Module):
         if isinstance(self.entropy, LearnedPosterior):
             yield Update("posterior", self.entropy.loss(self.generator, draw, generator))
         beta = self.inverse_temperature(step)
-        values = energy_values(energy, draw.x)
+        mean, values = descent(energy, draw.x)
         estimate = self.entropy(self.generator, draw, generator=generator)
-        loss = beta * values.mean() - estimate.surrogate.mean()
-        metrics = {"energy_samples": values.detach().mean(), "sigma": self.generator.sigma.detach(), **estimate.metrics}
+        loss = beta * mean - estimate.surrogate.mean()
+        metrics = {"energy_samples": values.mean(), "sigma": self.generator.sigma.detach(), **estimate.metrics}
         if self.negatives is not None:
             proposals = self.negatives.propose(self.generator, draw, generator)
             with torch.no_grad():
                 # the samples' energies are known; only the defensive rows' are not
                 rest = energy_values(energy, proposals.x[len(draw.x) :])
-                energies = torch.cat([values.detach(), rest])
+                energies = torch.cat([values, rest])
             weights = self_normalised(-beta * energies - proposals.log_density, clip=self.negatives.clip)
             seen = mixture_log_prob(proposals.x, draw.mean, self.generator.log_sigma)
             loss = loss - self.negatives.covering * (weights.values * seen).sum()

@@ -12,7 +12,7 @@ from ..checks import energy_values
 from ..functional.importance import Weights, self_normalised
 from ..typing import Energy
 
-__all__ = ["Contrast", "contrast", "trainable"]
+__all__ = ["Contrast", "contrast", "descent", "trainable"]
 
 
 class Contrast(NamedTuple):
@@ -41,7 +41,7 @@ def contrast(
     log_density: Tensor | None = None,
     clip: float | None = None,
 ) -> Contrast:
-    r"""The energy's side of a game: low at data, high at samples, from one forward pass over both.
+    r"""The energy's side of a game: low at data, high at samples.
 
     .. math::
         \tfrac1B\sum_i E(x_i) - \sum_n w_n E(\tilde x_n)
@@ -58,12 +58,15 @@ def contrast(
         clip: largest weight in units of the mean one, or ``None``.
 
     Raises:
-        ContractError: the energy's shape is not ``(B + N,)``.
+        ContractError: the energy does not return one number per row.
     """
-    # a leaf of our own: the caller's rows are not asked for a gradient
-    rows = x.detach().requires_grad_() if gradient_penalty else x
-    values = energy_values(energy, torch.cat([rows, samples]))
-    data, negative = values[: len(x)], values[len(x) :]
+    if gradient_penalty:
+        # apart: differentiated once more, a joint pass would carry the samples' half of the graph along for nothing
+        rows = x.detach().requires_grad_()  # a leaf of our own: the caller's rows are not asked for a gradient
+        data, negative = energy_values(energy, rows), energy_values(energy, samples)
+    else:
+        rows = x
+        data, negative = energy_values(energy, torch.cat([x, samples])).split([len(x), len(samples)])
     weights = None
     if log_density is None:
         expected = negative.mean()
@@ -82,3 +85,19 @@ def contrast(
 def trainable(module: nn.Module) -> list[Parameter]:
     """The parameters that have gradients switched on."""
     return [p for p in module.parameters() if p.requires_grad]
+
+
+def descent(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean energy of a generator's samples, to be minimised over the samples alone, and all energies, detached.
+
+    The energy's slope is taken at once, so its graph is gone before the entropy's is made: the two never lie in memory
+    together, and no gradient of the energy's weights is in the way.
+    """
+    with torch.enable_grad():
+        rows = x.detach().requires_grad_()
+        values = energy_values(energy, rows)
+        (slope,) = torch.autograd.grad(values.sum(), rows)
+    values = values.detach()
+    # the added term is zero, and carries the gradient
+    along = ((x - rows.detach()) * slope).sum() / len(x)
+    return values.mean() + along, values

@@ -18,7 +18,7 @@ from ..functional.entropy import mixture_log_prob
 from ..functional.importance import Weights, self_normalised
 from ..generators.base import Draw, LatentGenerator
 from ..typing import Batch, Energy, Update
-from .contrast import contrast, trainable
+from .contrast import contrast, descent, trainable
 from .negatives import Proposals, WeightedNegatives
 
 __all__ = ["VERA"]
@@ -147,7 +147,7 @@ class VERA(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Weights | None]:
         """The energy's loss; its values at data and at the negatives; the negatives' weights.
 
-        One forward pass over both, so that nothing is launched twice.
+        See :func:`chainfree.objectives.contrast.contrast`.
         """
         log_density, clip = None, None
         if proposals is not None and self.negatives is not None:
@@ -173,9 +173,8 @@ class VERA(nn.Module):
         generator: torch.Generator,
     ) -> Update:
         """The generator's turn: down the energy, up the entropy, and over what the weights say it misses."""
-        values = energy_values(energy, draw.x).mean()
+        loss, _ = descent(energy, draw.x)
         metrics: dict[str, Tensor] = {}
-        loss = values
         if self.entropy_weight:
             part = Draw(*(rows[: self.entropy_samples] for rows in draw))
             estimate = self.entropy(self.generator, part, generator=generator)
