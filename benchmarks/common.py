@@ -63,17 +63,3 @@ def one_thread() -> None:
 def median(values: Sequence[float]) -> float:
     """The middle value."""
     return float(torch.tensor(values, dtype=torch.float64).median())
-
-
-def sliced_wasserstein(x: torch.Tensor, y: torch.Tensor, *, seed: int, projections: int = 1000) -> float:
-    """The sliced 2-Wasserstein distance between samples ``(N, D)`` and ``(M, D)``, by POT, in the units of the rows.
-
-    Args:
-        x, y: samples; the distance of two sets of the same law is not zero, so report that of data to data beside it.
-        seed: of the directions.
-        projections: how many directions are averaged over.
-    """
-    import ot  # two seconds to import, and most benchmarks do without
-
-    rows = (part.detach().cpu().double().numpy() for part in (x, y))
-    return float(ot.sliced_wasserstein_distance(*rows, n_projections=projections, seed=seed))

@@ -1,8 +1,8 @@
 """Rounds a second and peak memory of VERA: the authors' order of work against ours, equal networks and batch, one run.
 
 The authors' order, as published: the energy of data and of samples in separate passes, an input gradient taken only to be
-logged, the posterior's 20 draws in one forward pass whose graph is built and thrown away, batch norm seeing that larger batch,
-three torch optimizers with parameters one by one. Ours is `chainfree.Engine` with `chainfree.VERA` at its defaults, and for
+logged, the posterior's 20 draws in one forward pass whose graph is built and thrown away, batch norm seeing that larger
+batch, three torch optimizers with parameters one by one. Ours is `chainfree.Engine` with `chainfree.VERA` at its defaults, and for
 comparison with the paper's estimator. Every variant runs in processes of its own, in turn, so that peaks do not mix.
 """
 

@@ -20,6 +20,7 @@ from . import (
     objectives,
     perturbations,
     plotting,
+    samplers,
     typing,
 )
 from ._version import __version__
@@ -50,5 +51,6 @@ __all__ = [
     "objectives",
     "perturbations",
     "plotting",
+    "samplers",
     "typing",
 ]

@@ -33,7 +33,7 @@ from chainfree.generators import (
     ResidualGenerator,
 )
 
-LATENT = 3
+LATENT = 4
 
 CASES: dict[str, Callable[[], Any]] = {
     "exact-linear": ExactLinear,

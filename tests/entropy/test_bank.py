@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import integrate, special, stats
 from torch import Tensor, nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from chainfree.entropy import PriorBank
 from chainfree.generators import Draw, LatentGenerator, LinearGenerator
@@ -44,6 +45,19 @@ def test_values_are_the_mixture_s_negative_log_density() -> None:
         expected = -(special.logsumexp(kernels, axis=0) - math.log(len(means)))
         np.testing.assert_allclose(estimate.surrogate.detach(), expected, rtol=1e-8)
         assert float(estimate.metrics["entropy"]) == pytest.approx(expected.mean())
+
+
+def test_it_is_differentiated_in_everything() -> None:
+    """In the samples and in the means, whose part is zero only on average."""
+    net = LinearGenerator(torch.randn(3, 2, dtype=torch.float64, generator=_seeded(5)), sigma=0.3)
+    draw = net.sample(7, generator=_seeded())
+    parts = Independent(Normal(draw.mean, net.sigma), 1)
+    mixture = MixtureSameFamily(Categorical(logits=torch.zeros(7, dtype=torch.float64)), parts)
+    parameters = tuple(net.parameters())
+    expected = torch.autograd.grad(-mixture.log_prob(draw.x).mean(), parameters, retain_graph=True)
+    mine = torch.autograd.grad(PriorBank()(net, draw).surrogate.mean(), parameters)
+    for one, other in zip(mine, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
 def test_the_mean_value_is_the_mixture_s_entropy() -> None:

@@ -210,7 +210,7 @@ def test_draws_are_around_the_end_of_the_path() -> None:
     draw = net.sample(6, generator=_seeded())
     mean = net.posterior_mean(draw.x).detach()
     steps = _tuned(PreconditionedSteps(3, steps=200, draws=9), net)
-    around = _tuned(ImportancePosterior(3, draws=9), net)
+    around = _tuned(ImportancePosterior(3, draws=9, chunk=None), net)
     found = steps.reconstruct(net, draw, _seeded(1))
     expected = around.reconstruct(net, Draw(draw.x, mean, draw.mean, draw.noise), _seeded(1))
     torch.testing.assert_close(found.values, expected.values, rtol=1e-6, atol=1e-6)

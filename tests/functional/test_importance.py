@@ -55,12 +55,12 @@ def test_what_the_clip_does_not_bind_keeps_its_proportions(values: list[float], 
     plain = np.exp(np.array(values) - max(values))
     cap = clip / len(values)
     assume(cap < 1)
-    low, high = 0.0, 1e40
-    for _ in range(400):
+    low, high = -5.0, 140.0  # the logarithm of s
+    for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if np.minimum(middle * plain, cap).sum() < 1 else (low, middle)
+        low, high = (middle, high) if np.minimum(np.exp(middle) * plain, cap).sum() < 1 else (low, middle)
     found = self_normalised(torch.tensor(values, dtype=torch.float64), clip=clip).values
-    np.testing.assert_allclose(found, np.minimum(high * plain, cap), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found, np.minimum(np.exp(high) * plain, cap), rtol=1e-6, atol=1e-12)
 
 
 @given(logs)

@@ -48,7 +48,7 @@ def test_it_is_the_sum_of_its_terms(weighted: bool) -> None:
     torch.testing.assert_close(gradient, slope / 0.7)
 
 
-def test_the_caller_s_rows_are_left_alone_and_one_pass_does() -> None:
+def test_every_row_is_evaluated_once_and_the_caller_s_are_left_alone() -> None:
     passes: list[int] = []
     x, fake = _rows(2, 0), _rows(4, 1)
 
@@ -56,8 +56,10 @@ def test_the_caller_s_rows_are_left_alone_and_one_pass_does() -> None:
         passes.append(len(v))
         return v.square().sum(1)
 
-    contrast(energy, x, fake, gradient_penalty=1.0)
+    contrast(energy, x, fake)
     assert passes == [6]
+    contrast(energy, x, fake, gradient_penalty=1.0)
+    assert sum(passes) == 12
     assert not x.requires_grad
     with pytest.raises(ContractError, match="squeeze the last axis"):
         contrast(lambda v: v[:, :1], x, fake)

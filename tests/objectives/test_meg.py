@@ -106,7 +106,8 @@ def test_the_generator_s_gradient_is_the_energy_s_less_lambda_times_the_bound_s(
 
 def test_turns_are_the_energy_s_the_critic_s_and_the_generator_s_on_the_same_samples() -> None:
     energy = cf.energies.MLP(2, width=8, depth=1)
-    meg = MEG(MLPGenerator(2, 2, width=8, depth=1), MLPCritic(2, 2, width=8, depth=1), energy_steps=2, samples=7)
+    net, critic = MLPGenerator(2, 2, width=8, depth=1), MLPCritic(2, 2, width=8, depth=1)
+    meg = MEG(net, critic, gradient_penalty=0.0, energy_steps=2, samples=7)
     assert list(meg.players(energy)) == ["energy", "critic", "generator"]
     batches: list[Tensor] = []
 

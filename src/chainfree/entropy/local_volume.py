@@ -38,23 +38,25 @@ class LocalVolume:
     :class:`chainfree.entropy.PriorBank` does.
 
     Args:
-        iterations: of conjugate gradients, each one forward and one backward derivative. With as many as latents the
-            solution is exact; more are never taken. Three do where the slopes of g are alike in all directions; where they
-            span two orders of magnitude, three pass on two thirds of the gradient and six nearly all of it.
+        iterations: of conjugate gradients, one forward and one backward pass each. With as many as latents the solution
+            is exact; more are never taken. Two do where the slopes of g are alike in all directions; where they span two
+            orders of magnitude, four pass on nine tenths of the gradient and six nearly all of it.
 
     Raises:
         ValueError: ``iterations`` below 1.
     """
 
-    iterations: int = 3
+    iterations: int = 4
 
     def __post_init__(self) -> None:
         require_positive_int("iterations", self.iterations)
 
     @property
     def passes(self) -> float:
-        """The primal forward; a forward and a backward derivative an iteration; the surrogate's own backward, 4."""
-        return 1 + 4 * self.iterations + 4
+        """At most, for latents enough: the surrogate's forward derivative and its backward pass, 2 + 4; the point itself,
+        1; a backward pass an iteration, 2, and a forward one for every iteration but the first, 1.
+        """
+        return 6 + 3 * self.iterations
 
     def __call__(
         self, net: LatentGenerator, draw: Draw, *, generator: torch.Generator | None = None
@@ -78,13 +80,13 @@ class LocalVolume:
             at = z.detach().requires_grad_(True)
             primal = net.decode(at)
         last = min(self.iterations, net.latent_dim)
+        base = primal.detach()
         image = torch.zeros_like(pushed)
         direction, residual = probe, probe
         squares = start = residual.square().sum(1)
         for iteration in range(last):
             if iteration > 0:
-                with torch.no_grad():
-                    pushed = push_forward(net, z, direction)
+                pushed = _difference(net, z, base, direction)
             with full_precision(z):  # autocast would reach into the derivative
                 (pulled,) = torch.autograd.grad(primal, at, pushed, retain_graph=iteration + 1 < last)
             product = direction + pulled / variance
@@ -104,6 +106,18 @@ def push_forward(net: LatentGenerator, z: Tensor, tangent: Tensor) -> Tensor:
     if pushed is None:  # a generator that does not depend on its latents
         raise ValueError(f"{type(net).__name__} is constant in its latents, so it has no local volume")
     return pushed
+
+
+@torch.no_grad()
+def _difference(net: LatentGenerator, z: Tensor, base: Tensor, tangent: Tensor) -> Tensor:
+    """The same without a graph, by a difference: one pass where the derivative takes two and three times as long.
+
+    The step is the square root of the rounding error, in units of z, so half of the digits are right: an error of 1e-3 in
+    float32, which the solver, a few iterations from its end, never feels.
+    """
+    size = torch.finfo(z.dtype).eps ** 0.5 * (1 + z.norm(dim=1)) / _positive(tangent.norm(dim=1))
+    ahead = net.decode(z + size.unsqueeze(1) * tangent)
+    return (ahead - base) / size.view(-1, *[1] * (base.dim() - 1))
 
 
 def _rademacher(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -6,6 +6,7 @@ from .digit_classifier import classify_stacked, train_digit_classifier
 from .divergence import held_out_nll, log_density_mse, nll_gap
 from .modes import MixtureModes, ModeCoverage, mixture_modes, mode_coverage
 from .partition import LogZ, log_z_importance, log_z_quadrature
+from .transport import sliced_wasserstein
 
 __all__ = [
     "AnomalyScores",
@@ -23,5 +24,6 @@ __all__ = [
     "mixture_modes",
     "mode_coverage",
     "nll_gap",
+    "sliced_wasserstein",
     "train_digit_classifier",
 ]

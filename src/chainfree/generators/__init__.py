@@ -1,6 +1,7 @@
 """Generators: latent ones with a noise scale, and flows as proposals."""
 
 from .base import Draw, LatentGenerator
+from .critics import ConvCritic, MLPCritic
 from .deconv import DeconvGenerator
 from .flows import Flow, FlowKind
 from .linear import LinearGenerator
@@ -10,12 +11,14 @@ from .residual import ResidualGenerator
 
 __all__ = [
     "BatchNorm",
+    "ConvCritic",
     "DeconvGenerator",
     "Draw",
     "Flow",
     "FlowKind",
     "LatentGenerator",
     "LinearGenerator",
+    "MLPCritic",
     "MLPGenerator",
     "ResidualGenerator",
 ]

@@ -127,6 +127,30 @@ class LatentGenerator(nn.Module, ABC):
                 module.held = False
         return mean
 
+    @torch.no_grad()
+    def recalibrate(self, n: int, *, batches: int = 50, generator: torch.Generator | None = None) -> None:
+        """Take the running statistics of batch norms anew, over ``batches`` batches of ``n`` samples with equal weight.
+
+        Averaged weights never made the statistics that were copied along with them. Nothing happens without batch norms;
+        the mode stays as it was.
+        """
+        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
+        if not norms:
+            return
+        require_positive_int("batches", batches)
+        training = self.training
+        self.train()
+        sums = [(torch.zeros_like(m.running_mean), torch.zeros_like(m.running_variance)) for m in norms]
+        for _ in range(batches):
+            self(self.latents(n, generator))
+            for norm, (mean, variance) in zip(norms, sums, strict=True):
+                mean += norm.mean / batches
+                variance += norm.variance / batches
+        for norm, (mean, variance) in zip(norms, sums, strict=True):
+            norm.running_mean.copy_(mean)
+            norm.running_variance.copy_(variance)
+        self.train(training)
+
     def log_likelihood(self, x: Tensor, mean: Tensor) -> Tensor:
         r""":math:`\log N(x; g(z), \sigma^2 I)` of every row in nats, ``(..., *event) -> (...)``; ``mean`` is g(z)."""
         axes = tuple(range(-len(self.event_shape), 0))

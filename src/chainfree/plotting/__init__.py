@@ -8,6 +8,8 @@ from .energy_landscape import landscape
 from .files import save
 from .histogram import energy_histogram
 from .image_ranking import ranked_images
+from .images import image_grid
+from .scatter import sample_panels
 from .seed_curves import curves
 from .slices import Panel, line_panels
 from .training import training_curves
@@ -17,9 +19,11 @@ __all__ = [
     "curves",
     "density_beside_truth",
     "energy_histogram",
+    "image_grid",
     "landscape",
     "line_panels",
     "ranked_images",
+    "sample_panels",
     "save",
     "training_curves",
 ]

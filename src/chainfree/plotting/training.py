@@ -25,9 +25,9 @@ _WINDOWS = 50
 def training_curves(records: Sequence[Mapping[str, float]], *, title: str | None = None) -> Figure:
     """One panel each for losses, energies and the learning rate; a panel without data is left out.
 
-    A key is drawn by the words in it: ``loss`` (``loss``, ``held_out_loss``, ``generator/loss``), else ``energy``
-    (``energy_data``, ``energy_draws``), else ``lr``; other keys are not drawn. Where a resumed run wrote a step again,
-    the later record counts. Values that are not finite leave a gap and a cross at the bottom.
+    A key is drawn by the words in it: ``lr`` (``lr``, ``lr_energy``), else ``loss`` (``loss``, ``held_out_loss``,
+    ``generator/loss``), else ``energy`` (``energy_data``, ``energy_draws``); other keys are not drawn. Where a resumed run
+    wrote a step again, the later record counts. Values that are not finite leave a gap and a cross at the bottom.
 
     Args:
         records: the lines of ``metrics.jsonl`` in their order, each with ``step`` and any of the keys above.
@@ -57,7 +57,8 @@ def _panels(records: Sequence[Mapping[str, float]]) -> dict[str, dict[str, tuple
             raise ValueError(f"record {number} has no 'step'; write one into every line of metrics.jsonl")
         for key, value in record.items():
             words = re.split(r"[^a-z]+", key.lower())
-            panel = next((name for name in found if name in words), None)
+            # a rate first: that of a player called energy is a rate
+            panel = "lr" if "lr" in words else next((name for name in found if name in words), None)
             if panel is not None:
                 step, number_value = _number(number, "step", record["step"]), _number(number, key, value)
                 found[panel].setdefault(key, {})[step] = number_value

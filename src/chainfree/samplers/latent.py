@@ -11,8 +11,9 @@ q is not known. A bank of latents :math:`z_1, \dots, z_N` of the prior gives
 
 with the chain's own z among them. The law of x is then :math:`e^{-E(x)} R(x)` with
 :math:`R(x) = \int N(z)\, N(x; g(z), \sigma^2 I) / \hat q(x, z)\, dz`, and **over banks** :math:`E[R(x)] = 1` **at every x**:
-z and the bank are N + 1 exchangeable draws, of which numerator and denominator have the same mean. Without its own z the
-mixture would have lighter tails than q, :math:`q/\hat q` would outgrow :math:`e^{-E}`, and there would be nothing to sample.
+z and the bank are N + 1 exchangeable draws, so the numerator may be replaced by the average over all of them, which is the
+denominator. Without its own z the mixture would have lighter tails than q, :math:`q/\hat q` could outgrow :math:`e^{-E}`, and
+there would be nothing to sample.
 
 Grathwohl et al., "No MCMC for Me", ICLR 2021, arXiv 2010.04230.
 """
@@ -73,8 +74,8 @@ def refine(
       neighbouring means. Costs B times the bank in time and memory at every step.
 
     Chains in latent space pass between modes where the generator joins them; few steps do not leave what it covers. The
-    generator is used as :meth:`LatentGenerator.decode` gives it, so nothing in it changes;
-    put it in evaluation mode for its running averages.
+    generator is used as :meth:`LatentGenerator.decode` gives it, so nothing in it changes; put it in evaluation mode for its
+    running averages.
 
     Args:
         energy: ``(B, *event) -> (B,)``, in nats.
