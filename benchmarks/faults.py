@@ -1,9 +1,10 @@
 """What the program makes of kills, bad input and divergence.
 
-Twenty SIGKILLs fall on one training, some while it starts and some while it writes a checkpoint; each time it is taken up
-with ``chainfree train --resume``, and the weights at the end are compared byte for byte with those of a training that was
-left alone. Then a fixed list of bad inputs, generated from a seed, is given to the program and to the library; each must be
-refused as documented. Last, three ways of diverging. Every resume imports the sources anew: leave them alone meanwhile.
+Twenty SIGKILLs fall on two trainings, one by energy discrepancy and one by VERA with three players, some while they start
+and some while they write a checkpoint; each time the training is taken up with ``chainfree train --resume``, and the weights
+at the end are compared byte for byte with those of a training that was left alone. Then a fixed list of bad inputs, generated
+from a seed, is given to the program and to the library; each must be refused as documented. Last, three ways of diverging.
+Every resume imports the sources anew: leave them alone meanwhile.
 """
 
 from __future__ import annotations
@@ -56,15 +57,46 @@ from chainfree.perturbations import LogUniform, MeanPool
 from chainfree.typing import Batch
 
 SEED = 20230706
-KILLS = 20
-STEPS = 8000
-WHEN = ["start"] * 5 + ["write"] * 4 + ["train"] * 11
 NETWORK = ("--network.width", "16", "--network.depth", "1", "--threads", "1")
-TRAINING = ("--batch", "32", "--steps", str(STEPS), "--checkpoint_every", "20", "--evaluate_every", "500", *NETWORK)
+TRAINING = ("--batch", "32", "--checkpoint_every", "20", "--evaluate_every", "500", *NETWORK)
 TINY = ("--steps", "2", "--batch", "8", "--network.width", "4", "--network.depth", "1", "--threads", "1")
 
 
 # -- kills ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    """A training to be killed.
+
+    Args:
+        name: of the method.
+        flags: beside ``TRAINING``.
+        steps: of the training.
+        when: the moments of its kills, but for the first.
+        players: whose weights the last checkpoint must hold.
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    steps: int
+    when: tuple[str, ...]
+    players: frozenset[str]
+
+    @property
+    def kills(self) -> int:
+        """One in mid-training, and those of ``when``."""
+        return 1 + len(self.when)
+
+
+ED = Game("ed", (), 8000, ("start",) * 4 + ("write",) * 3 + ("train",) * 6, frozenset({"energy"}))
+VERA = Game(
+    "vera",
+    ("--method", "vera", "--vera.entropy", "paper", "--vera.width", "16", "--vera.depth", "1", "--vera.samples", "32"),
+    1500,
+    ("start", "write", "train", "train", "train"),
+    frozenset({"energy", "posterior", "generator"}),
+)
 
 
 def _program(*arguments: str, folder: Path) -> subprocess.Popen[str]:
@@ -89,12 +121,12 @@ def _wait(process: subprocess.Popen[str], holds: Callable[[], bool], seconds: fl
         time.sleep(0.0005)
 
 
-def kills(folder: Path, rng: random.Random) -> dict[str, Any]:
+def killed(folder: Path, rng: random.Random, game: Game) -> dict[str, Any]:
     """Kill one training again and again, and compare how it ends."""
-    start = ("train", "--data", "rows.npy", *TRAINING, "--out", "runs")
-    whole, run = folder / "runs" / "whole", folder / "runs" / "killed"
+    start = ("train", "--data", "rows.npy", *TRAINING, "--steps", str(game.steps), *game.flags, "--out", "runs")
+    whole, run = folder / "runs" / f"{game.name}_whole", folder / "runs" / f"{game.name}_killed"
     began = time.monotonic()
-    process = _program(*start, "--name", "whole", folder=folder)
+    process = _program(*start, "--name", whole.name, folder=folder)
     _wait(process, lambda: _latest(whole) > 0)
     starting = time.monotonic() - began
     _, err = process.communicate()
@@ -102,8 +134,8 @@ def kills(folder: Path, rng: random.Random) -> dict[str, Any]:
         raise RuntimeError(f"the training that was left alone ended with {process.returncode}: {err}")
     training = time.monotonic() - began - starting
     # the first kill finds a run to go on with; the others come in any order
-    when = ["train", *rng.sample(WHEN[:-1], k=KILLS - 1)]
-    arguments: tuple[str, ...] = (*start, "--name", "killed")
+    when = ["train", *rng.sample(game.when, k=len(game.when))]
+    arguments: tuple[str, ...] = (*start, "--name", run.name)
     survived, history = 0, []
     for moment in when:
         before = _latest(run)
@@ -112,7 +144,8 @@ def kills(folder: Path, rng: random.Random) -> dict[str, Any]:
             time.sleep(rng.uniform(0.05, 0.95) * starting)
         else:
             _wait(process, lambda before=before: _latest(run) > before)
-            time.sleep(rng.uniform(0.0, 0.1) * training)
+            # so that they all fall within the training
+            time.sleep(rng.uniform(0.0, 0.8 / len(when)) * training)
         if moment == "write":
             _wait(process, lambda: any(run.glob("checkpoints/.step-*.tmp")))
         process.send_signal(signal.SIGKILL)
@@ -123,23 +156,60 @@ def kills(folder: Path, rng: random.Random) -> dict[str, Any]:
         unfinished = len(list(run.glob("checkpoints/.step-*.tmp")))
         history.append({"when": moment, "from": before, "latest": _latest(run), "unfinished_files": unfinished})
         survived += 1
-        arguments = ("train", "--resume", "runs/killed")
+        arguments = ("train", "--resume", f"runs/{run.name}")
     process = _program(*arguments, folder=folder)
     _, err = process.communicate()
-    weights = [path / "model.safetensors" for path in (whole, run)]
-    equal = (
-        process.returncode == 0
-        and all(path.is_file() for path in weights)
-        and weights[0].read_bytes() == weights[1].read_bytes()
-    )
-    same_metrics = (whole / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    equal = process.returncode == 0 and _equal_weights(whole, run, game)
     return {
-        "kills": KILLS,
-        "kills_survived": survived if equal else 0,
+        "kills": game.kills,
+        "survived": survived if equal else 0,
         "bitwise_equal": equal,
-        "metrics_equal": same_metrics,
-        "kill_history": history,
-        "steps": STEPS,
+        "metrics_equal": (whole / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes(),
+        "history": history,
+        "steps": game.steps,
+        "players": sorted(game.players),
+    }
+
+
+def _equal_weights(whole: Path, run: Path, game: Game) -> bool:
+    """The saved weights byte for byte; of the last checkpoints all players' weights, moments and averages bit for bit."""
+    files = ["model.safetensors", *(["generator.safetensors"] if "generator" in game.players else [])]
+    for file in files:
+        if not ((whole / file).is_file() and (run / file).is_file()):
+            return False
+        if (whole / file).read_bytes() != (run / file).read_bytes():
+            return False
+    one, other = (torch.load(latest_checkpoint(r / "checkpoints"), weights_only=True) for r in (whole, run))
+    if set(one["players"]["optimizers"]) != game.players:
+        return False
+    return all(_equal(one[part], other[part]) for part in ("step", "modules", "players", "generator", "data"))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
+def kills(folder: Path, rng: random.Random) -> dict[str, Any]:
+    """Kill both trainings; the counts are of all kills, ``_vera`` of those that hit VERA."""
+    ed, vera = (killed(folder, rng, game) for game in (ED, VERA))
+    return {
+        "kills": ed["kills"] + vera["kills"],
+        "kills_survived": ed["survived"] + vera["survived"],
+        "bitwise_equal": ed["bitwise_equal"] and vera["bitwise_equal"],
+        "metrics_equal": ed["metrics_equal"] and vera["metrics_equal"],
+        "kills_vera": vera["kills"],
+        "kills_vera_survived": vera["survived"],
+        "players_vera": vera["players"],
+        "kill_history": ed["history"],
+        "kill_history_vera": vera["history"],
+        "steps": ed["steps"],
+        "steps_vera": vera["steps"],
     }
 
 
@@ -218,6 +288,13 @@ _BAD_FLAGS: dict[str, tuple[str, ...]] = {
     "--loss.draws": ("0", "-4", "2.5", "many"),
     "--loss.w": ("-1", "nan", "inf", "one"),
     "--loss.chunk": ("0", "-1", "1.5"),
+    "--method": ("gan", "1", ""),
+    "--vera": ("bank", "3"),
+    "--vera.samples": ("16", "0", "-1", "many"),
+    "--vera.latent": ("-1", "1.5"),
+    "--vera.entropy": ("none", "3"),
+    "--vera.weighted": ("maybe", "2"),
+    "--vera.share": ("0", "-1", "nan"),
     "--optimizer.lr": ("0", "-1", "nan", "inf", "fast"),
     "--optimizer.betas": ("0.9", "[0.9]", "[0.9,1]", "[-1,0.9]", "[a,b]"),
     "--optimizer.eps": ("0", "-1", "nan"),
@@ -275,6 +352,12 @@ _WORDS: tuple[tuple[str, ...], ...] = (
     ("evaluate", "--key", "x"),
     ("score", "nowhere", "rows.npy", "--out", "e.csv"),
     ("score", "nowhere"),
+    ("train", "--data", "rows.npy", *TINY, "--method", "vera", "--vera.samples", "0"),
+    ("train", "--data", "rows.npy", *TINY, "--method", "vera", "--vera.covering", "-1"),
+    ("train", "--data", "rows.npy", *TINY, "--method", "vera", "--vera.gradient_penalty", "nan"),
+    ("sample", "nowhere", "--out", "new.csv"),
+    ("sample", "good", "--out", "new.csv"),
+    ("sample", "good"),
     ("plot", "."),
     ("recipes", "nothing"),
     ("recipes", "--threads", "x"),
@@ -699,14 +782,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "rows.npy", np.random.default_rng(SEED).normal(size=(400, 4)))
-        killed = kills(folder, rng)
-        print(json.dumps({k: v for k, v in killed.items() if k != "kill_history"}), flush=True)
+        ended = kills(folder, rng)
+        print(json.dumps({k: v for k, v in ended.items() if not k.startswith("kill_history")}), flush=True)
         (folder / "bad").mkdir()
         with contextlib.chdir(folder / "bad"):
             bad = bad_inputs(rng)
         print(json.dumps(bad, indent=2), flush=True)
         ends = guard(folder / "guard")
-    figures = {**killed, **bad, "guard": ends}
+    figures = {**ended, **bad, "guard": ends}
     print(json.dumps(ends, indent=2))
     print(recorder.write(figures, packages=["pyarrow"]))
 

@@ -79,6 +79,7 @@ FLAGS = st.sampled_from(
         "--seed", "--clip", "--ema", "--precision", "--accumulate", "--device", "--threads", "--guard",
         "--guard.limit", "--guard.every", "--guard.tries", "--guard.backoff", "--patience", "--evaluate_every",
         "--log_every", "--checkpoint_every", "--tensorboard", "--name", "--config", "--resume", "--nonsense", "-x",
+        "--method", "--vera", "--vera.latent", "--vera.weighted", "--vera.entropy",
     ]
 )  # fmt: skip
 
@@ -92,8 +93,29 @@ def test_random_flags(flags: list[tuple[str, str]], joined: bool) -> None:
         _sound("train", "--data", "rows.npy", *TINY, *given_flags, "--optimizer.lr", "1e-6")
 
 
+VERA_FLAGS = st.sampled_from(
+    [
+        "latent", "width", "depth", "frequencies", "samples", "entropy", "entropy_weight", "gradient_penalty", "weighted",
+        "covering", "share", "wide", "lr", "nonsense",
+    ]
+)  # fmt: skip
+
+
 @fuzz
-@given(arguments=st.lists(st.one_of(st.sampled_from(["evaluate", "score", "plot", "--out", "--key", "."]), VALUES)))
+@given(flags=st.lists(st.tuples(VERA_FLAGS, VALUES), min_size=1, max_size=3))
+def test_random_flags_of_vera(flags: list[tuple[str, str]]) -> None:
+    small = ("--vera.samples", "4", "--vera.width", "4", "--vera.depth", "1")
+    with _new_folder():
+        given_flags = [f"--vera.{f}={v}" for f, v in flags]
+        _sound("train", "--data", "rows.npy", *TINY, "--method", "vera", *small, *given_flags, "--vera.lr", "1e-6")
+
+
+@fuzz
+@given(
+    arguments=st.lists(
+        st.one_of(st.sampled_from(["evaluate", "score", "sample", "plot", "--out", "--key", "."]), VALUES)
+    )
+)
 def test_random_words(arguments: list[str]) -> None:
     with _new_folder():
         _sound(*arguments)

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from chainfree.cli.run_folder import RunFolder
 from chainfree.engine import Engine
 
+VERA = ("--method", "vera", "--vera.width", "8", "--vera.depth", "1", "--vera.samples", "16")
+PAPER = (*VERA, "--vera.entropy", "paper", "--vera.weighted", "false")
 STEPS = ("--steps", "40", "--checkpoint_every", "7", "--log_every", "5", "--evaluate_every", "10", "--patience", "50")
 
 
@@ -28,11 +31,15 @@ def _start(chainfree: Callable[..., Any], tiny: tuple[str, ...], name: str, *mor
 
 
 @pytest.mark.usefixtures("csv", "no_pictures")
-@pytest.mark.parametrize("killed_after", [3, 7, 26])
+@pytest.mark.parametrize(("method", "killed_after"), [((), 3), ((), 7), ((), 26), (VERA, 3), (VERA, 26), (PAPER, 26)])
 def test_a_killed_run_ends_in_the_same_bytes(
-    killed_after: int, chainfree: Callable[..., Any], tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    method: tuple[str, ...],
+    killed_after: int,
+    chainfree: Callable[..., Any],
+    tiny: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert _start(chainfree, tiny, "whole").status == 0
+    assert _start(chainfree, tiny, "whole", *method).status == 0
     with monkeypatch.context() as patch:
         go_on = Engine._call_back
 
@@ -43,7 +50,7 @@ def test_a_killed_run_ends_in_the_same_bytes(
 
         patch.setattr(Engine, "_call_back", kill)
         with pytest.raises(Killed):
-            _start(chainfree, tiny, "killed")
+            _start(chainfree, tiny, "killed", *method)
     assert not Path("runs/killed/model.safetensors").exists()
     # before the first checkpoint a run begins anew, after it it goes on
     first = (killed_after - 1) // 7 * 7  # the callbacks come before the save
@@ -52,8 +59,35 @@ def test_a_killed_run_ends_in_the_same_bytes(
     )
     ended = chainfree("train", "--resume", "runs/killed")
     assert ended.status == 0, ended.err
-    for name in ("model.safetensors", "metrics.jsonl"):
-        assert Path("runs/killed", name).read_bytes() == Path("runs/whole", name).read_bytes(), name
+    _require_equal_ends("killed", "whole", vera=bool(method))
+
+
+def _require_equal_ends(name: str, other: str, *, vera: bool) -> None:
+    """Files byte for byte, and in the last checkpoint every player's weights, moments and averages, bit for bit."""
+    files = ["model.safetensors", "metrics.jsonl", *(["generator.safetensors"] if vera else [])]
+    for file in files:
+        assert Path("runs", name, file).read_bytes() == Path("runs", other, file).read_bytes(), file
+    mine, theirs = (
+        torch.load(sorted(Path("runs", run, "checkpoints").iterdir())[-1], weights_only=True) for run in (name, other)
+    )
+    assert ("objective" in mine["modules"]) == vera
+    for part in ("step", "modules", "players", "generator", "data"):
+        _require_same(mine[part], theirs[part], part)
+
+
+def _require_same(mine: Any, theirs: Any, where: str) -> None:
+    if isinstance(mine, torch.Tensor):
+        assert torch.equal(mine, theirs), where
+    elif isinstance(mine, dict):
+        assert mine.keys() == theirs.keys(), where
+        for key, value in mine.items():
+            _require_same(value, theirs[key], f"{where}.{key}")
+    elif isinstance(mine, list):
+        assert len(mine) == len(theirs), where
+        for number, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+            _require_same(one, other, f"{where}[{number}]")
+    else:
+        assert mine == theirs, where
 
 
 def test_a_finished_run_goes_on_with_more_steps(
@@ -138,3 +172,30 @@ def test_sigterm_ends_with_143_and_says_how_to_go_on(
     assert chainfree("train", "--resume", "runs/stopped", "--steps", total).status == 0
     assert chainfree("train", "--data", "rows.csv", *tiny, *steps, "--steps", total, "--name", "whole").status == 0
     assert Path("runs/stopped/model.safetensors").read_bytes() == Path("runs/whole/model.safetensors").read_bytes()
+
+
+@pytest.mark.usefixtures("csv", "no_pictures")
+@pytest.mark.parametrize(("method", "length"), [((), 1000), (PAPER, 200)], ids=["ed", "vera"])
+def test_sigkill_changes_nothing(
+    method: tuple[str, ...], length: int, chainfree: Callable[..., Any], tiny: tuple[str, ...]
+) -> None:
+    """Killed by the system at a moment of its own; the posterior of the paper's VERA is a third player."""
+    steps = ("--steps", str(length), "--checkpoint_every", "20", "--log_every", "50", "--evaluate_every", "100")
+    arguments = ("train", "--data", "rows.csv", *tiny, *steps, *method)
+    process = _program(*arguments, "--name", "killed")
+    checkpoints, end = Path("runs/killed/checkpoints"), time.monotonic() + 60
+    while not list(checkpoints.glob("step-*.pt")):
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.005)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert not Path("runs/killed/model.safetensors").exists()
+    assert chainfree("train", "--resume", "runs/killed").status == 0
+    assert chainfree(*arguments, "--name", "whole").status == 0
+    if method:
+        (last,) = sorted(checkpoints.iterdir())[-1:]
+        state = torch.load(last, weights_only=True)
+        assert set(state["players"]["optimizers"]) == {"energy", "posterior", "generator"}
+        assert "entropy.log_scale" in state["modules"]["objective"]
+    _require_equal_ends("killed", "whole", vera=bool(method))

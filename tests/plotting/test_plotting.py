@@ -381,6 +381,9 @@ def test_training_panels_and_lines() -> None:
     assert [line.get_label() for line in energy.lines] == ["energy data", "energy draws"]
     assert len(rate.lines) == 1
     assert len(training_curves([{"step": 0, "loss": 1.0}]).axes) == 1
+    # of a player called energy
+    (only,) = training_curves([{"step": 0, "lr_energy": 1e-3, "lr_generator": 2e-3}]).axes
+    assert (only.get_title(loc="left"), len(only.lines)) == ("learning rate", 2)
 
 
 def test_training_keeps_the_later_record_and_marks_what_is_not_finite() -> None:

@@ -15,7 +15,14 @@ from .tables import text_table
 __all__ = ["doctor"]
 
 _PACKAGES = ("chainfree", "torch", "numpy", "scikit-learn", "scipy", "safetensors", "jsonargparse", "tqdm")
-_EXTRAS = {"matplotlib": "plot", "pandas": "tables", "pyarrow": "tables", "tensorboard": "tensorboard"}
+_EXTRAS = {
+    "matplotlib": "plot",
+    "pandas": "tables",
+    "pyarrow": "tables",
+    "tensorboard": "tensorboard",
+    "zuko": "flows",
+    "POT": "bench",
+}
 
 
 def doctor() -> int:

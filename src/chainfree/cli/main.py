@@ -19,6 +19,7 @@ from .doctor import doctor
 from .errors import UsageError
 from .evaluate import evaluate, plot, score
 from .recipes import recipes
+from .sample import sample
 from .train import train
 
 __all__ = ["main"]
@@ -29,6 +30,7 @@ commands:
   train CONFIG.toml | --data DATA ...   train an energy-based model; --resume RUN goes on with one
   evaluate RUN                          held-out scores of a trained run
   score RUN DATA --out FILE.csv         energy of every row of new data
+  sample RUN --rows N --out FILE.csv    new rows, from the generator of a run of the method vera
   plot RUN                              draw a run's pictures again
   recipes [NAME]                        list the experiments, or run one
   doctor                                versions, devices, threads, data found
@@ -38,6 +40,7 @@ chainfree COMMAND --help says more."""
 _FUNCTIONS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "score": score,
+    "sample": sample,
     "plot": plot,
     "recipes": recipes,
     "doctor": doctor,
@@ -47,6 +50,7 @@ _RUN = "folder of a trained run"
 _POSITIONAL = {
     "evaluate": {"run": _RUN},
     "score": {"run": _RUN, "data": "a table with the run's columns, or an .npy/.npz array of as many columns"},
+    "sample": {"run": _RUN},
     "plot": {"run": _RUN},
     "recipes": {"name": "a recipe that is an experiment; without it, all recipes are listed"},
 }
@@ -84,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", status=130)
     except Exception as error:
         if _is_out_of_memory(error):
-            return _fail("not enough memory; lower --batch, --loss.draws or the network's size", status=2)
+            return _fail(
+                "not enough memory; lower --batch, --loss.draws, --vera.samples, --rows or the network's size", status=2
+            )
         if os.environ.get("CHAINFREE_DEBUG"):
             raise
         return _fail(f"{type(error).__name__}: {error} (CHAINFREE_DEBUG=1 shows where)", status=1)

@@ -39,6 +39,11 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str], *, command: s
     parser.add_class_arguments(kind, None)
     try:
         namespace = parser.parse_args(_listed(arguments))
+        defaults_of = getattr(kind, "defaults_of", None)
+        if defaults_of is not None:
+            # of the method; whatever the arguments say, in whatever order, still wins
+            parser.set_defaults(defaults_of(namespace["method"]))
+            namespace = parser.parse_args(_listed(arguments))
         namespace.pop("config", None)
         settings: Settings = kind(**parser.instantiate_classes(namespace).as_dict())
     except OverflowError as error:

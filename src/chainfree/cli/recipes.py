@@ -15,13 +15,14 @@ from .threads import set_threads
 __all__ = ["recipes", "recipes_folder"]
 
 
-def recipes(name: str | None = None, out: str = "results", threads: int | None = None) -> int:
+def recipes(name: str | None = None, out: str = "results", threads: int | None = None, preset: str = "config") -> int:
     """List the recipes, or run one that is an experiment.
 
     Args:
         name: of a recipe; without it they are listed.
         out: folder for the experiment's ``NAME.json`` and ``NAME.png``.
         threads: of the processor; all by default.
+        preset: the recipe's config file without ``.toml``; results of another than ``config`` are named NAME_PRESET.
     """
     folder = recipes_folder()
     found = sorted(path.name for path in folder.iterdir() if any(path.glob("*.toml")))
@@ -33,7 +34,10 @@ def recipes(name: str | None = None, out: str = "results", threads: int | None =
         raise UsageError(f"no recipe is called {name!r}; there are {', '.join(found)}")
     if threads is not None:
         set_threads(threads)
-    config = folder / name / "config.toml"
+    presets = sorted(path.stem for path in (folder / name).glob("*.toml"))
+    if preset != "config" and preset not in presets:
+        raise UsageError(f"{name} has no preset {preset!r}; there are {', '.join(presets)}")
+    config = folder / name / f"{preset}.toml"
     try:
         settings = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     except ValueError as error:
@@ -68,8 +72,11 @@ def _run(config: Path, settings: dict[str, Any], out: Path, threads: int | None)
         experiment = EXPERIMENTS[kind](**settings)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{config}: {error}") from error
-    flag = "" if threads is None else f" --threads {threads}"
-    recorder = Recorder(name, f"chainfree recipes {name}{flag}", out, experiment.seeds)
+    flags = "" if threads is None else f" --threads {threads}"
+    command = f"chainfree recipes {name}{flags}"
+    if config.stem != "config":
+        command, name = f"{command} --preset {config.stem}", f"{name}_{config.stem}"
+    recorder = Recorder(name, command, out, experiment.seeds)
     figures, picture = experiment.run()
     path = recorder.write(figures)
     print(path.read_text(encoding="utf-8"))  # noqa: T201

@@ -152,7 +152,7 @@ def draw_report(run: RunFolder, source: Source, model: Model, summary: dict[str,
     write_text(run.report / "summary.json", json.dumps(summary, indent=2) + "\n")
     figures = {}
     records = run.records()
-    if any("loss" in record for record in records):
+    if any("loss" in record or "energy_data" in record for record in records):
         try:
             figures["curves"] = plotting.training_curves(records, title=source.title)
         except ValueError as error:
@@ -182,6 +182,11 @@ def draw_report(run: RunFolder, source: Source, model: Model, summary: dict[str,
         if source.density is not None and "log_z" in summary:
             figures["density"] = plotting.density_beside_truth(
                 model, summary["log_z"], source.density, bounds=bounds, title=source.title
+            )
+        if run.settings().method == "vera":
+            drawn = run.generator().sample(1000, generator=torch.Generator().manual_seed(0))
+            figures["samples"] = plotting.landscape(
+                model, bounds=bounds, samples=drawn, title=f"{source.title}: energy, and what the generator draws"
             )
     for name, figure in figures.items():
         plotting.save(figure, run.report / f"{name}.png")

@@ -14,6 +14,7 @@ from ..engine import read_metrics
 from ..engine.atomic import write_text
 from ..engine.checkpoint import load_weights
 from .errors import UsageError
+from .generators import DataGenerator, empty_generator
 from .models import Model, empty_model
 from .parsing import dump_settings, parse_settings
 from .settings import TrainSettings
@@ -27,7 +28,8 @@ class RunFolder:
     """Where everything of one run lies.
 
     ``config.toml`` (all settings), ``schema.json`` (shape and columns of the rows), ``metrics.jsonl``, ``checkpoints/``,
-    ``model.safetensors`` (the trained energy, in the data's units), ``report/`` (pictures and ``summary.json``).
+    ``model.safetensors`` (the trained energy, in the data's units), ``report/`` (pictures and ``summary.json``); of the
+    method vera also ``generator.safetensors``.
     """
 
     path: Path
@@ -56,6 +58,11 @@ class RunFolder:
     def weights(self) -> Path:
         """The trained energy."""
         return self.path / "model.safetensors"
+
+    @property
+    def generator_weights(self) -> Path:
+        """The trained generator, with the scaling back to the data's units."""
+        return self.path / "generator.safetensors"
 
     @property
     def report(self) -> Path:
@@ -151,6 +158,23 @@ class RunFolder:
         load_weights(self.weights, model.in_data_units())
         model.energy.eval().requires_grad_(False)
         return model
+
+    def generator(self) -> DataGenerator:
+        """The trained generator.
+
+        Raises:
+            UsageError: the run's method has none.
+            CheckpointError: it is not there yet, or damaged.
+        """
+        settings = self.settings()
+        if settings.method != "vera":
+            raise UsageError(
+                f"{self.path} was trained by energy discrepancy and has no generator; train with --method vera, or fit a "
+                "generator to its energy in Python: chainfree.fit_generator"
+            )
+        generator = empty_generator(settings, self.event_shape())
+        load_weights(self.generator_weights, generator)
+        return generator.eval().requires_grad_(False)
 
     def _schema(self) -> dict[str, Any]:
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
 from ..energies.layers import Activation
@@ -18,9 +18,13 @@ __all__ = [
     "NetworkSettings",
     "Schedule",
     "TrainSettings",
+    "VeraSettings",
 ]
 
 _LARGEST_SEED = 2**63 - 1  # of torch's generators
+# data dimensions up to which kernels around samples overlap: for a density estimate, for weights that need only be even
+_BANK_DIMENSIONS = 3
+_WEIGHTED_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,63 @@ class LossSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VeraSettings:
+    """VERA's generator and game.
+
+    Args:
+        latent: features of the latents; 0 for as many as the rows have.
+        width: units of a hidden layer of the generator.
+        depth: its hidden layers.
+        frequencies: random Fourier frequencies of the latents, for many narrow modes.
+        samples: of the generator a step.
+        entropy: estimator of the entropy's gradient; auto takes the bank up to three features, the local volume beyond.
+        entropy_weight: of the entropy in the generator's loss; another than 1 trains towards another temperature.
+        gradient_penalty: of the energy at the data; by default 0 with weighted samples, else 0.1.
+        weighted: weight samples by the energy over their density, towards maximum likelihood; auto does up to eight features.
+        covering: weight of the cross-entropy that draws the generator to what the weights say it misses.
+        share: rows of the wide density beside the samples, for every sample; with weighted samples only.
+        wide: its standard deviation, in those of the data.
+        lr: learning rate of the generator; by default the energy's.
+    """
+
+    latent: int = 0
+    width: int = 128
+    depth: int = 3
+    frequencies: int = 0
+    samples: int = 256
+    entropy: Literal["auto", "bank", "local", "paper"] = "auto"
+    entropy_weight: float = 1.0
+    gradient_penalty: float | None = None
+    weighted: Literal["auto"] | bool = "auto"
+    covering: float = 1.0
+    share: float = 0.25
+    wide: float = 1.5
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "frequencies", "entropy_weight", "covering"):
+            require_non_negative(name, getattr(self, name))
+        for name in ("width", "depth", "samples"):
+            require_positive_int(name, getattr(self, name))
+        for name in ("share", "wide"):
+            require_positive(name, getattr(self, name))
+        if self.gradient_penalty is not None:
+            require_non_negative("gradient_penalty", self.gradient_penalty)
+        if self.lr is not None:
+            require_positive("lr", self.lr)
+
+    def resolved(self, features: int) -> VeraSettings:
+        """The same with every automatic choice made, for rows of so many features; a run records these."""
+        weighted = features <= _WEIGHTED_DIMENSIONS if self.weighted == "auto" else self.weighted
+        entropy = self.entropy
+        if entropy == "auto":
+            entropy = "bank" if features <= _BANK_DIMENSIONS else "local"
+        penalty = (0.0 if weighted else 0.1) if self.gradient_penalty is None else self.gradient_penalty
+        latent = self.latent or features
+        return replace(self, latent=latent, entropy=entropy, gradient_penalty=penalty, weighted=weighted)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """The learning rate over time.
 
@@ -133,8 +194,11 @@ class Schedule:
 class TrainSettings:
     """A training run.
 
+    Defaults are those of method ed; method vera has 3,000 steps, a learning rate of 1e-3 and betas 0.5 and 0.99.
+
     Args:
         data: a file (.csv, .csv.gz, .parquet, .npy, .npz), "toy:NAME", "digits", "mnist", "fashion_mnist" or "adbench:NAME".
+        method: ed trains by energy discrepancy; vera against a generator, which can then be drawn from (flat rows only).
         anomaly: for digits, mnist and fashion_mnist: the class that is held out of training as the anomaly.
         drop: columns of a table to leave out.
         key: the array of an .npz file.
@@ -142,7 +206,8 @@ class TrainSettings:
         scaling: auto bends heavy-tailed features and standardises, linear only standardises, none leaves them.
         network: the network.
         base: the density that the network tilts.
-        loss: energy discrepancy.
+        loss: energy discrepancy; with method vera only what held-out rows are judged by.
+        vera: the generator and the game of method vera.
         optimizer: AdamW.
         schedule: of the learning rate.
         steps: rounds of training.
@@ -166,6 +231,7 @@ class TrainSettings:
     """
 
     data: str
+    method: Literal["ed", "vera"] = "ed"
     anomaly: int | None = None
     drop: tuple[str, ...] = ()
     key: str | None = None
@@ -174,6 +240,7 @@ class TrainSettings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     base: BaseSettings = field(default_factory=BaseSettings)
     loss: LossSettings = field(default_factory=LossSettings)
+    vera: VeraSettings = field(default_factory=VeraSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=4e-3))
     schedule: Schedule = field(default_factory=Schedule)
     steps: int = 8_000
@@ -213,7 +280,17 @@ class TrainSettings:
             require_positive("clip", self.clip)
         if not self.held_out < 1:
             raise ValueError(f"held_out must be a share between 0 and 1, got {self.held_out!r}")
+        if self.method != "vera" and self.vera != VeraSettings():
+            raise ValueError("settings of vera are for the method vera; add --method vera or leave them out")
         if self.anomaly is not None and self.data not in ("digits", "mnist", "fashion_mnist"):
             raise ValueError(f"anomaly names a class of digits, mnist or fashion_mnist; data is {self.data!r}")
         if self.anomaly is not None and not 0 <= self.anomaly <= 9:
             raise ValueError(f"anomaly must be a class from 0 to 9, got {self.anomaly!r}")
+
+    @staticmethod
+    def defaults_of(method: str) -> dict[str, Any]:
+        """What a command or config file that names the method takes where it says nothing, by setting.
+
+        The energy of VERA chases a moving target: a lower rate than energy discrepancy's, and a shorter memory.
+        """
+        return {"steps": 3_000, "optimizer.lr": 1e-3, "optimizer.betas": (0.5, 0.99)} if method == "vera" else {}

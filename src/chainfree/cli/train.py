@@ -23,8 +23,10 @@ from ..engine import (
     save_weights,
 )
 from ..engine.callbacks import Callback
+from ..objectives import VERA
 from ..typing import Batches, Density
 from .errors import UsageError
+from .generators import DataGenerator, built_vera, optimizers, resolved
 from .models import Model, fitted_model
 from .parsing import parse_settings
 from .report import draw_report, evaluate_run, held_out_loss, summary_text
@@ -42,6 +44,7 @@ def train(arguments: Sequence[str]) -> int:
     if settings.threads is not None:
         set_threads(settings.threads)
     source = load_source(settings)
+    settings = resolved(settings, tuple(source.train.shape[1:]))
     model = fitted_model(settings, source.train, source.columns)
     stream = stream_for(settings, source, model)
     _device(settings.device)
@@ -69,6 +72,10 @@ def train(arguments: Sequence[str]) -> int:
         print(f"stopped at step {report.steps}; go on with: chainfree train --resume {run.path}")  # noqa: T201
         return 128 + (signal.SIGTERM if engine.interrupted_by == "SIGTERM" else signal.SIGINT)
     trained = Model(engine.averaged_energy().cpu(), model.coordinates)
+    if isinstance(engine.objective, VERA):
+        generator = engine.averaged(engine.objective.generator).cpu()
+        save_weights(run.generator_weights, DataGenerator(generator, model.coordinates))
+    # the energy last: a run with an energy is a whole one
     save_weights(run.weights, trained.in_data_units())
     summary = evaluate_run(settings, source, trained)
     done = report.steps - first
@@ -89,6 +96,7 @@ def stream_for(settings: TrainSettings, source: Source, model: Model) -> Batches
 
 def engine_for(settings: TrainSettings, source: Source, model: Model, run: RunFolder | None) -> Engine:
     """The engine that the settings describe; without a run folder it writes and shows nothing."""
+    vera = built_vera(settings, model.scaled(source.train), model) if settings.method == "vera" else None
     callbacks: list[Callback] = []
     if run is not None:
         held_out = model.scaled(source.held_out)
@@ -96,15 +104,15 @@ def engine_for(settings: TrainSettings, source: Source, model: Model, run: RunFo
         callbacks = [
             HeldOut(metric, every=settings.evaluate_every, patience=settings.patience),
             MetricsFile(run.metrics),
-            Progress(),
+            Progress() if vera is None else Progress(show=("energy_data", "energy_samples", "held_out_loss")),
         ]
         if settings.tensorboard:
             callbacks.append(TensorBoard(run.path / "tensorboard"))
     return Engine(
         model.energy,
-        settings.loss.build(),
+        settings.loss.build() if vera is None else vera,
         seed=settings.seed,
-        optimizer=settings.optimizer,
+        optimizer=settings.optimizer if vera is None else optimizers(settings, vera.players(model.energy)),
         schedule=settings.schedule.build(),
         clip=settings.clip,
         ema=settings.ema or None,
@@ -177,7 +185,10 @@ def _take_up(run: RunFolder, engine: Engine, stream: Batches) -> None:
 
 
 def _require_suits(settings: TrainSettings, source: Source, model: Model) -> None:
-    """The loss of one batch, before a folder is made: it may not suit the rows' shape, or not fit the memory."""
+    """The loss of one batch, before a folder is made: it may not suit the rows' shape, or not fit the memory.
+
+    Of VERA too, whose held-out rows are judged by it.
+    """
     x = next(stream_for(settings, source, model)).x
     try:
         with torch.no_grad():
