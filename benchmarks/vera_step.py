@@ -2,8 +2,9 @@
 
 The authors' order, as published: the energy of data and of samples in separate passes, an input gradient taken only to be
 logged, the posterior's 20 draws in one forward pass whose graph is built and thrown away, batch norm seeing that larger
-batch, three torch optimizers with parameters one by one. Ours is `chainfree.Engine` with `chainfree.VERA` at its defaults, and for
-comparison with the paper's estimator. Every variant runs in processes of its own, in turn, so that peaks do not mix.
+batch, three torch optimizers with parameters one by one. Ours is `chainfree.Engine` with `chainfree.objectives.VERA` at its
+defaults, and beside it the same with the paper's estimator. Every variant runs in processes of its own, in turn, so that
+peaks do not mix.
 """
 
 from __future__ import annotations

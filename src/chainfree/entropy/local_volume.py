@@ -117,7 +117,8 @@ def _difference(net: LatentGenerator, z: Tensor, base: Tensor, tangent: Tensor) 
     """
     size = torch.finfo(z.dtype).eps ** 0.5 * (1 + z.norm(dim=1)) / _positive(tangent.norm(dim=1))
     ahead = net.decode(z + size.unsqueeze(1) * tangent)
-    return (ahead - base) / size.view(-1, *[1] * (base.dim() - 1))
+    slope: Tensor = (ahead - base) / size.view(-1, *[1] * (base.dim() - 1))
+    return slope
 
 
 def _rademacher(like: Tensor, generator: torch.Generator | None) -> Tensor:

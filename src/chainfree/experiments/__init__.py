@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from matplotlib.figure import Figure
+
 from .ablation import Ablation
+from .ed_then_generator import EDThenGenerator
+from .entropy_bias_variance import EntropyBiasVariance
 from .nearsightedness import Nearsightedness
+from .nice_mnist import NiceMNIST
 from .record import Recorder
+from .stacked_mnist import StackedMNIST
+from .toy_lambda import ToyLambda
 from .w_stabilisation import WStabilisation
 
-__all__ = ["EXPERIMENTS", "Ablation", "Nearsightedness", "Recorder", "WStabilisation"]
+__all__ = [
+    "EXPERIMENTS",
+    "Ablation",
+    "EDThenGenerator",
+    "EntropyBiasVariance",
+    "Experiment",
+    "Nearsightedness",
+    "NiceMNIST",
+    "Recorder",
+    "StackedMNIST",
+    "ToyLambda",
+    "WStabilisation",
+]
 
-EXPERIMENTS: dict[str, type[Nearsightedness] | type[WStabilisation] | type[Ablation]] = {
+
+class Experiment(Protocol):
+    """Settings that know how to run."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Of everything random in it."""
+        ...
+
+    def run(self) -> tuple[dict[str, Any], Figure]:
+        """Figures for the record, and the picture."""
+        ...
+
+
+EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "nearsightedness": Nearsightedness,
     "w_stabilisation": WStabilisation,
     "ablation": Ablation,
+    "ed_then_generator": EDThenGenerator,
+    "stacked_mnist": StackedMNIST,
+    "nice_mnist": NiceMNIST,
+    "entropy_bias_variance": EntropyBiasVariance,
+    "toy_lambda": ToyLambda,
 }

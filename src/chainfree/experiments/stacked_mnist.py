@@ -1,8 +1,8 @@
 """How many of 1000 modes VERA's generator covers: StackedMNIST.
 
-Grathwohl et al., ICLR 2021, arXiv 2010.04230, section 5; the data of Metz et al., 2017, arXiv 1611.02163. Three MNIST digits are
-the channels of one image; a classifier that is trained here names the class of a sample. Labels are *consistent*: the class
-is (digit of channel 0, of channel 1, of channel 2), in this order, for samples as for data.
+Grathwohl et al., ICLR 2021, arXiv 2010.04230, section 5; the data of Metz et al., 2017, arXiv 1611.02163. Three MNIST digits
+are the channels of one image; a classifier that is trained here names the class of a sample. Labels are *consistent*: the
+class is (digit of channel 0, of channel 1, of channel 2), in this order, for samples as for data.
 """
 
 from __future__ import annotations

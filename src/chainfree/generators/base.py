@@ -144,8 +144,8 @@ class LatentGenerator(nn.Module, ABC):
         for _ in range(batches):
             self(self.latents(n, generator))
             for norm, (mean, variance) in zip(norms, sums, strict=True):
-                mean += norm.mean / batches
-                variance += norm.variance / batches
+                mean.add_(norm.mean, alpha=1 / batches)
+                variance.add_(norm.variance, alpha=1 / batches)
         for norm, (mean, variance) in zip(norms, sums, strict=True):
             norm.running_mean.copy_(mean)
             norm.running_variance.copy_(variance)

@@ -1,0 +1,375 @@
+"""Four ways to train one energy whose likelihood is known, for the same time each.
+
+The likelihood experiment of Grathwohl et al., "No MCMC for Me", ICLR 2021, arXiv 2010.04230: NICE (Dinh et al., arXiv
+1410.8516) on MNIST. Sliced score matching there is that of Song et al., UAI 2019, arXiv 1905.07088, and MEG is that of Kumar
+et al., 2019, arXiv 1901.08508.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .. import plotting
+from ..checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
+from ..datasets import DequantisedBatches, LogitTransform, dequantise, load_mnist, train_held_out_split
+from ..energies import Gaussian
+from ..energies.layers import Activation
+from ..engine import Constant, Cosine, Engine, OptimizerSettings, ScheduleSettings
+from ..engine.callbacks import Callback
+from ..entropy import LocalVolume
+from ..generators.critics import MLPCritic
+from ..losses import MaximumLikelihood, SlicedScoreMatching
+from ..objectives import MEG, VERA
+from .checks import require_each, require_seeds
+from .nice_start import CentredNICE, PrincipalGenerator
+from .timed_fit import TimedFit, steps_within, timed_fit
+
+__all__ = ["NiceMNIST"]
+
+Method = Literal["maximum_likelihood", "sliced_score_matching", "meg", "vera"]
+_LEVELS = 256
+_CHUNK = 1000  # rows evaluated at a time
+_START_ROWS = 10_000
+_LOOKED_AT = 2000  # of the validation rows: enough to choose by, and a look stays short
+_EXACT: Method = "maximum_likelihood"
+
+
+def _default_rates() -> dict[str, Sequence[float]]:
+    return {
+        "maximum_likelihood": (3e-4, 1e-3, 3e-3),
+        "sliced_score_matching": (5e-5, 1e-4, 2e-4),
+        "meg": (5e-5, 1e-4, 2e-4),
+        "vera": (5e-5, 1e-4, 2e-4),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NiceMNIST:
+    """Settings of the experiment.
+
+    Every method trains the same NICE from the same start on the same stream of dequantised logits for the same time. The
+    learning rate of its energy is the one of its candidates whose short fit ended best on validation images; then it is
+    trained for ``seconds``, and the averaged weights that were best on validation images are judged on the test images, once.
+
+    Args:
+        preset: a name for these settings, which the result repeats.
+        methods: which of the four.
+        seconds: of training, for every method; the number of steps is this over a measured step.
+        steps: by method, in place of what is measured: those of an earlier result repeat it.
+        search_seconds: of the short fit of every candidate; not needed where there is one.
+        probe_seconds: of the measurement of a step.
+        rates: by method, candidates for the energy's learning rate, as many for every method.
+        player_rate: learning rate of generators and critics.
+        betas: of Adam in the games.
+        ema: decay of the moving average of the weights.
+        batch: rows of data a step, and samples of a generator.
+        alpha: of the logit; see :class:`chainfree.datasets.LogitTransform`.
+        validation: rows of the training images that are held out; the first of them are looked at.
+        looks: at the validation images during training.
+        couplings, width, depth, activation: of NICE.
+        latent_dim, generator_width, generator_depth: of the generator, and the critic's width and depth.
+        sigma_bounds: of the generator's noise, in logits.
+        gradient_penalty: γ of both games.
+        entropy_samples, entropy_iterations: of VERA's estimator, :class:`chainfree.entropy.LocalVolume`.
+        device: where to train.
+        seeds: one is what the time allows.
+    """
+
+    preset: str = "cpu"
+    methods: Sequence[Method] = get_args(Method)
+    seconds: float = 180.0
+    steps: Mapping[str, int] = field(default_factory=dict)
+    search_seconds: float = 30.0
+    probe_seconds: float = 3.0
+    rates: Mapping[str, Sequence[float]] = field(default_factory=_default_rates)
+    player_rate: float = 1e-3
+    betas: Sequence[float] = (0.5, 0.99)
+    ema: float = 0.995
+    batch: int = 64
+    alpha: float = 1e-3
+    validation: int = 5000
+    looks: int = 40
+    couplings: int = 4
+    width: int = 256
+    depth: int = 2
+    activation: Activation = "softplus"
+    latent_dim: int = 128
+    generator_width: int = 256
+    generator_depth: int = 2
+    sigma_bounds: Sequence[float] = (0.05, 1.5)
+    gradient_penalty: float = 0.01
+    entropy_samples: int = 16
+    entropy_iterations: int = 5
+    device: str = "cpu"
+    seeds: Sequence[int] = (0,)
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "validation", "looks", "width", "depth", "latent_dim", "entropy_samples"):
+            require_positive_int(name, getattr(self, name))
+        for name in ("generator_width", "generator_depth", "entropy_iterations"):
+            require_positive_int(name, getattr(self, name))
+        for name in ("seconds", "search_seconds", "probe_seconds", "player_rate"):
+            require_positive(name, getattr(self, name))
+        require_positive_int("couplings", self.couplings)
+        if self.couplings < 2:
+            raise ValueError(f"couplings must be at least 2, so that every pixel is moved, got {self.couplings!r}")
+        require_in_unit_interval("ema", self.ema)
+        require_non_negative("gradient_penalty", self.gradient_penalty)
+        LogitTransform(alpha=self.alpha)
+        for name in ("betas", "sigma_bounds"):
+            if isinstance(getattr(self, name), str) or len(getattr(self, name)) != 2:
+                raise ValueError(f"{name} must be two numbers, got {getattr(self, name)!r}")
+        if not 0 < self.sigma_bounds[0] <= self.sigma_bounds[1]:
+            raise ValueError(f"sigma_bounds must be positive and in order, got {self.sigma_bounds!r}")
+        OptimizerSettings(betas=(self.betas[0], self.betas[1]))
+        self._check_methods()
+        require_seeds(self.seeds)
+
+    def _check_methods(self) -> None:
+        require_each("methods", self.methods, _require_method)
+        for method, steps in self.steps.items():
+            _require_method("steps", method)
+            require_positive_int("steps", steps)
+        for method in self.methods:
+            if method not in self.rates:
+                raise ValueError(f"rates has no candidates for {method}; give every method a list")
+        for method, rates in self.rates.items():
+            _require_method("rates", method)
+            require_each("rates", rates, require_positive)
+        if len({len(self.rates[method]) for method in self.methods}) > 1:
+            raise ValueError(
+                "rates must have as many candidates for every method: the search is part of the comparison"
+            )
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def run(self) -> tuple[dict[str, Any], Figure]:
+        """Figures (test log-likelihoods in nats, by method a number per seed) and validation curves against time."""
+        data = self._data()
+        figures: dict[str, Any] = {
+            "preset": self.preset,
+            "log_likelihood": {},
+            "below_maximum_likelihood": {},
+            "log_likelihood_of_pixels": {},
+            "bits_per_dimension": {},
+            "log_likelihood_at_the_end": {},
+            "ended": {},
+            "seconds": {},
+            "steps": {},
+            "learning_rate": {},
+            "validation_by_learning_rate": {},
+            "references": self._references(data),
+        }
+        fits: dict[str, list[TimedFit]] = {}
+        for method in self.methods:
+            for seed in self.seeds:
+                rate, tried = self._choose(method, data, seed)
+                fit = self._fit(method, rate, data, seed)
+                fits.setdefault(method, []).append(fit)
+                found = self._log_likelihood(fit.best, data.test)
+                pixels = found + data.volume
+                for name, value in [
+                    ("log_likelihood", found),
+                    ("log_likelihood_of_pixels", pixels),
+                    ("bits_per_dimension", math.log2(_LEVELS) - pixels / data.test.shape[1] / math.log(2)),
+                    ("log_likelihood_at_the_end", self._log_likelihood(fit.last, data.test)),
+                    ("ended", fit.ended),
+                    ("seconds", round(fit.seconds, 1)),
+                    ("steps", fit.steps),
+                    ("learning_rate", rate),
+                    ("validation_by_learning_rate", tried),
+                ]:
+                    figures[name].setdefault(method, []).append(value)
+        reached = figures["log_likelihood"]
+        if _EXACT in reached:
+            figures["below_maximum_likelihood"] = {
+                method: [ours - theirs for ours, theirs in zip(reached[_EXACT], values, strict=True)]
+                for method, values in reached.items()
+            }
+        return figures, _picture(fits, figures["references"])
+
+    def _choose(self, method: Method, data: _Data, seed: int) -> tuple[float, dict[str, float | None]]:
+        """The candidate whose short fit ended best, and what each ended with; ``None`` if it diverged."""
+        rates = self.rates[method]
+        if len(rates) == 1:
+            return float(rates[0]), {}
+        fits = {rate: self._fit(method, rate, data, seed, search=True) for rate in rates}
+        ends = {rate: fit.curve[1][-1] for rate, fit in fits.items() if fit.ended == "completed"}
+        best = max(ends, key=ends.__getitem__, default=min(rates))
+        return float(best), {f"{rate:g}": ends.get(rate) for rate in rates}
+
+    def _fit(self, method: Method, rate: float, data: _Data, seed: int, *, search: bool = False) -> TimedFit:
+        def make(callbacks: list[Callback]) -> Engine:
+            # at a constant rate a candidate has to be stable where the long fit will spend its time
+            schedule = Constant() if search else Cosine()
+            return self._engine(method, rate, data.start, seed, callbacks=callbacks, schedule=schedule)
+
+        def stream() -> DequantisedBatches:
+            return DequantisedBatches(data.train, transform=self._transform, size=self.batch, seed=seed)
+
+        steps = None if search else self.steps.get(method)
+        if steps is None:
+            seconds = self.search_seconds if search else self.seconds
+            steps = steps_within(make, stream(), seconds=seconds, probe=min(self.probe_seconds, seconds))
+        return timed_fit(
+            make,
+            stream(),
+            steps=steps,
+            looks=1 if search else self.looks,
+            look=lambda energy: _mean_log_prob(energy, data.validation),
+        )
+
+    def _engine(
+        self,
+        method: Method,
+        rate: float,
+        start: Tensor,
+        seed: int,
+        *,
+        callbacks: list[Callback],
+        schedule: ScheduleSettings,
+    ) -> Engine:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            energy = self._nice(start)
+            objective = self._objective(method, start)
+        players = ["energy"] if not isinstance(objective, MEG | VERA) else list(objective.players(energy))
+        betas = OptimizerSettings().betas if len(players) == 1 else (self.betas[0], self.betas[1])
+        return Engine(
+            energy,
+            objective,
+            seed=seed,
+            optimizer={
+                name: OptimizerSettings(lr=rate if name == "energy" else self.player_rate, betas=betas)
+                for name in players
+            },
+            schedule=schedule,
+            ema=self.ema,
+            device=self.device,
+            callbacks=callbacks,
+        )
+
+    def _nice(self, start: Tensor) -> CentredNICE:
+        """From torch's global generator, so that every method has the same one."""
+        return CentredNICE(
+            start, couplings=self.couplings, width=self.width, depth=self.depth, activation=self.activation
+        )
+
+    def _objective(self, method: Method, start: Tensor) -> MaximumLikelihood | SlicedScoreMatching | MEG | VERA:
+        if method == _EXACT:
+            return MaximumLikelihood()
+        if method == "sliced_score_matching":
+            return SlicedScoreMatching(variance_reduction=True)
+        width, depth = self.generator_width, self.generator_depth
+        low, high = self.sigma_bounds
+        generator = PrincipalGenerator(start, self.latent_dim, width=width, depth=depth, sigma_bounds=(low, high))
+        if method == "meg":
+            critic = MLPCritic(start.shape[1], self.latent_dim, width=width, depth=depth)
+            return MEG(generator, critic, gradient_penalty=self.gradient_penalty)
+        return VERA(
+            generator,
+            entropy=LocalVolume(iterations=self.entropy_iterations),
+            entropy_samples=self.entropy_samples,
+            gradient_penalty=self.gradient_penalty,
+        )
+
+    @property
+    def _transform(self) -> LogitTransform:
+        return LogitTransform(alpha=self.alpha)
+
+    # -- data and likelihoods ------------------------------------------------------------------------------------------
+
+    def _data(self) -> _Data:
+        images = load_mnist("train").x.flatten(1)
+        if not self.validation < len(images):
+            raise ValueError(f"validation must leave some of the {len(images)} images, got {self.validation!r}")
+        train, held_out = train_held_out_split(len(images), self.validation / len(images), 0)
+        # the noise of what is looked at is drawn once: the same rows for every method
+        start = _dequantised(images[train[:_START_ROWS]], 1)
+        validation = _dequantised(images[held_out[:_LOOKED_AT]], 2)
+        test = _dequantised(load_mnist("test").x.flatten(1), 3)
+        return _Data(
+            train=images[train].to(self.device),
+            start=self._transform.forward(start),
+            validation=self._transform.forward(validation).to(self.device),
+            test=self._transform.forward(test).to(self.device),
+            volume=float(self._transform.log_abs_det(test).double().mean()),
+        )
+
+    def _log_likelihood(self, state: Mapping[str, Tensor], x: Tensor) -> float:
+        with torch.random.fork_rng(devices=[]):
+            energy = self._nice(x[:_CHUNK].cpu()).to(self.device)
+        energy.load_state_dict(state)
+        return _mean_log_prob(energy, x)
+
+    def _references(self, data: _Data) -> dict[str, float]:
+        """The test log-likelihood of the start, and of normals fitted to the rows that it was made of."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seeds[0])
+            start = self._nice(data.start)
+        rows, test = data.start.double(), data.test.cpu()
+        mean, covariance = rows.mean(0), torch.cov(rows.T)
+        independent, full = Gaussian(mean, covariance.diagonal().diag()), Gaussian(mean, covariance)
+        return {
+            "start": _mean_log_prob(start, test),
+            "normal, independent pixels": _mean_log_prob(independent, test.double()),
+            "normal, full covariance": _mean_log_prob(full, test.double()),
+        }
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a run reads: bytes to train on, and logits.
+
+    Args:
+        train: ``(N, D)`` uint8.
+        start: the rows that starts are made of, on the CPU.
+        validation, test: the rows that are looked at during training and at the end.
+        volume: mean log-volume from test pixels in [0, 1] to logits, in nats.
+    """
+
+    train: Tensor
+    start: Tensor
+    validation: Tensor
+    test: Tensor
+    volume: float
+
+
+def _require_method(name: str, method: Any) -> None:
+    if method not in get_args(Method):
+        raise ValueError(f"{name} has {method!r}, which is none of {', '.join(get_args(Method))}")
+
+
+def _dequantised(x: Tensor, seed: int) -> Tensor:
+    return dequantise(x, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def _mean_log_prob(density: Any, x: Tensor) -> float:
+    return float(torch.cat([density.log_prob(rows).double() for rows in x.split(_CHUNK)]).mean())
+
+
+def _picture(fits: Mapping[str, Sequence[TimedFit]], references: Mapping[str, float]) -> Figure:
+    """Validation log-likelihood against seconds of training; times of several seeds are averaged."""
+    lowest = references["start"] - 300
+    series = {}
+    for method, runs in fits.items():
+        shortest = min(len(run.curve[0]) for run in runs)
+        seconds = torch.tensor([run.curve[0][:shortest] for run in runs]).mean(0)
+        # a method that runs away would leave nothing to be seen of the others
+        values = torch.tensor([run.curve[1][:shortest] for run in runs]).clamp_min(lowest)
+        series[method.replace("_", " ") if "_" in method else method.upper()] = (seconds.numpy(), values.numpy())
+    return plotting.curves(
+        series,
+        x_label="seconds of training",
+        y_label="validation log-likelihood (nats, logits)",
+        title="NICE on MNIST, four ways to train it",
+        reference={"start": references["start"], "normal, full covariance": references["normal, full covariance"]},
+    )
