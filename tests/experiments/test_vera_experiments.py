@@ -141,12 +141,11 @@ def test_the_local_volume_passes_on_all_and_the_paper_s_draws_do_not() -> None:
 @pytest.mark.usefixtures("digits")
 def test_equal_seeds_give_equal_figures() -> None:
     small = TINY | {"sizes": ((2, 3),), "rows": (50,), "curved_rows": 20, "transitions": 3}
-    before = torch.get_rng_state()
     first = EntropyBiasVariance(**small).run()[0]
     torch.manual_seed(3)
     middle = torch.get_rng_state()
     assert EntropyBiasVariance(**small).run()[0] == first
-    assert torch.equal(middle, torch.get_rng_state()) and len(before) == len(middle)
+    assert torch.equal(middle, torch.get_rng_state())
 
 
 def test_missing_digits_are_told_of_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,13 +155,15 @@ def test_missing_digits_are_told_of_at_once(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_toy_game_is_played_for_every_weight() -> None:
-    figures, picture = ToyLambda(weights=(0.1, 1.0), rounds=12, batch=16, samples=16, points=101, seeds=(0, 1)).run()
+    figures, picture = ToyLambda(
+        weights=(0.1, 1.0), rounds=8, batch=16, samples=16, points=81, held_out=2000, seeds=(0, 1)
+    ).run()
     assert set(figures) == {"paper", "weighted"}
     for found in figures.values():
         assert set(found) == {"lambda=0.1", "lambda=1"}
         for outcome in found.values():
             assert len(outcome["nll_gap"]) == 2 and outcome["ended"] == ["completed"] * 2
-            assert all(0.1 < gap < 1 for gap in outcome["nll_gap"])  # a normal of the data's size is 0.42 nats away
+            assert all(0.5 < gap < 1.2 for gap in outcome["nll_gap"])  # a normal of the data's size is 0.99 nats away
     assert isinstance(picture, Figure)
 
 

@@ -195,9 +195,12 @@ class EntropyBiasVariance:
         return flat_gradient(torch.stack(surrogates).mean(), list(net.layers.parameters()))
 
     def _perceptron(self, latent: int, dim: int, gain: float, sigma: float) -> MLPGenerator:
-        net = MLPGenerator(
-            latent, dim, width=self.width, depth=self.depth, activation="tanh", sigma=sigma, sigma_bounds=(sigma, sigma)
-        ).double()
+        bounds = (sigma, sigma)
+        # its own start is drawn from the global generator, and overwritten
+        with torch.random.fork_rng(devices=[]):
+            net = MLPGenerator(
+                latent, dim, width=self.width, depth=self.depth, activation="tanh", sigma=sigma, sigma_bounds=bounds
+            ).double()
         source = torch.Generator().manual_seed(self.weights_seed)
         with torch.no_grad():
             net.log_sigma.fill_(math.log(sigma))

@@ -163,12 +163,9 @@ def projection(estimated: Tensor, truth: Tensor) -> Projection:
     both, own, true = estimated @ truth.T, estimated @ estimated.T, truth @ truth.T
     repetitions = len(estimated)
     value = float(_off_diagonal(both) / _off_diagonal(true))
-    left_out = []
-    for index in range(repetitions):
-        kept = [i for i in range(repetitions) if i != index]
-        left_out.append(float(_off_diagonal(both[kept][:, kept]) / _off_diagonal(true[kept][:, kept])))
-    centre = sum(left_out) / repetitions
-    error = math.sqrt((repetitions - 1) / repetitions * sum((v - centre) ** 2 for v in left_out))
+    left_out = _left_out(both) / _left_out(true)
+    spread = (left_out - left_out.mean()).square().sum()
+    error = math.sqrt((repetitions - 1) / repetitions * float(spread))
     square = float(_off_diagonal(own) / _off_diagonal(true))
     cosine = value / math.sqrt(square) if square > 0 else 0.0
     return Projection(value, error, math.sqrt(max(0.0, square - value**2)), max(-1.0, min(1.0, cosine)))
@@ -178,3 +175,10 @@ def _off_diagonal(products: Tensor) -> Tensor:
     """Mean of the products of different repetitions."""
     n = len(products)
     return (products.sum() - products.diagonal().sum()) / (n * (n - 1))
+
+
+def _left_out(products: Tensor) -> Tensor:
+    """The same without each repetition in turn, ``(R,)``."""
+    n, diagonal = len(products), products.diagonal()
+    kept = products.sum() - products.sum(0) - products.sum(1) + diagonal
+    return (kept - (diagonal.sum() - diagonal)) / ((n - 1) * (n - 2))

@@ -32,7 +32,7 @@ from .checks import require_each, require_seeds
 __all__ = ["ToyLambda"]
 
 Game = Literal["paper", "weighted"]
-_GAMES: Mapping[Game, str] = {"paper": "The paper's game", "weighted": "Weighted negatives"}
+_GAMES: Mapping[Game, str] = {"paper": "The paper's\ngame", "weighted": "Weighted\nnegatives"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,7 @@ class ToyLambda:
         ema: decay of the moving average that is judged.
         deviations: half the side of the box that log Z is integrated over, in standard deviations of the data.
         points: nodes an axis of the integration.
+        held_out: rows that the gap is averaged over.
         seeds: of training.
     """
 
@@ -65,11 +66,12 @@ class ToyLambda:
     ema: float = 0.998
     deviations: float = 6.0
     points: int = 601
+    held_out: int = 20_000
     seeds: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
         toy_density(self.density)
-        for name in ("latent_dim", "samples", "rounds", "batch", "points"):
+        for name in ("latent_dim", "samples", "rounds", "batch", "points", "held_out"):
             require_positive_int(name, getattr(self, name))
         require_positive("lr", self.lr)
         require_positive("deviations", self.deviations)
@@ -84,7 +86,7 @@ class ToyLambda:
         """Figures (NLL gap and how training ended, by game and lambda, one a seed) and the picture."""
         density = toy_density(self.density)
         coordinates = Coordinates.fit(density.sample(20_000, generator=_seeded(99)), heavy_tails=False)
-        held_out = density.sample(20_000, generator=_seeded(10_000))
+        held_out = density.sample(self.held_out, generator=_seeded(10_000))
         figures: dict[str, dict[str, Any]] = {game: {} for game in _GAMES}
         panels = {}
         for game, weight in itertools.product(_GAMES, self.weights):
