@@ -89,7 +89,7 @@ class Game:
         return 1 + len(self.when)
 
 
-ED = Game("ed", (), 8000, ("start",) * 4 + ("write",) * 3 + ("train",) * 6, frozenset({"energy"}))
+ED = Game("ed", (), 8000, ("start",) * 5 + ("write",) * 4 + ("train",) * 10, frozenset({"energy"}))
 VERA = Game(
     "vera",
     ("--method", "vera", "--vera.entropy", "paper", "--vera.width", "16", "--vera.depth", "1", "--vera.samples", "32"),

@@ -20,12 +20,17 @@ def test_the_results_are_those_of_the_files(monkeypatch: pytest.MonkeyPatch) -> 
     assert readme == with_results(readme), "run python -m benchmarks.readme"
 
 
-def test_the_library_example_runs() -> None:
+def test_the_library_examples_run_one_after_the_other() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    assert len(examples) == 3
     scope: dict[str, object] = {}
-    exec(example, scope)  # our own text
+    for example in examples:
+        exec(example, scope)  # our own text
     log_p = scope["log_p"]
     assert isinstance(log_p, torch.Tensor)
     # standard normal in the plane: the mean log-density is -2.84
     assert abs(float(log_p.mean()) + 2.84) < 0.15
+    samples = scope["samples"]
+    assert isinstance(samples, torch.Tensor) and samples.shape == (1000, 2)
+    assert float((samples.std(0) - 1).abs().max()) < 0.25

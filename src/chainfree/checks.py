@@ -15,6 +15,7 @@ __all__ = [
     "ContractError",
     "energy_values",
     "log_prob_values",
+    "require_eager",
     "require_finite",
     "require_in_unit_interval",
     "require_non_negative",
@@ -135,6 +136,19 @@ def require_symmetric(name: str, matrix: Tensor) -> None:
     difference = (matrix - matrix.mT).abs().amax()
     if bool(difference > 1e-5 * matrix.abs().amax()):
         raise ValueError(f"{name} must be symmetric, off by {float(difference):g}; give (A + A.T) / 2")
+
+
+def require_eager(energy: Any, what: str) -> None:
+    """Raise ``ContractError`` if the energy is compiled: torch would say so deep in a backward pass, about donated buffers.
+
+    Args:
+        energy: the energy.
+        what: needs second derivatives, for the message.
+    """
+    if hasattr(energy, "_orig_mod"):
+        raise ContractError(
+            f"{what} differentiates the energy twice, which torch.compile does not; train without compile"
+        )
 
 
 def require_finite(name: str, values: Tensor) -> None:

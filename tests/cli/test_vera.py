@@ -85,7 +85,7 @@ def test_the_energy_and_the_generator_learn_the_density(chainfree: Run, only_sum
 
 
 @pytest.mark.parametrize(
-    ("columns", "entropy", "weighted"), [(2, "bank", True), (5, "local", True), (9, "local", False)]
+    ("columns", "entropy", "weighted"), [(2, "bank", True), (4, "local", True), (5, "local", False)]
 )
 @pytest.mark.usefixtures("no_pictures")
 def test_what_the_shape_decides_is_written_down(

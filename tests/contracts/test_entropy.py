@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +38,8 @@ LATENT = 4
 
 CASES: dict[str, Callable[[], Any]] = {
     "exact-linear": ExactLinear,
-    "local-volume": LocalVolume,
-    "local-volume-1": lambda: LocalVolume(iterations=1),
+    "local-volume": lambda: LocalVolume(LATENT),
+    "local-volume-1": lambda: LocalVolume(LATENT, iterations=1),
     "prior-bank": PriorBank,
     "prior-bank-extra": lambda: PriorBank(extra=4),
     "importance": lambda: ImportancePosterior(LATENT),
@@ -146,15 +147,17 @@ def test_nothing_of_the_generator_or_the_draw_changes(pair: tuple[str, LatentGen
     name, net = pair
     net.sample(5, generator=_seeded(3))
     draw = net.sample(6, generator=_seeded())
-    kept, before, source = [rows.detach().clone() for rows in draw], _state(net), _seeded(1)
+    kept, before, source = [rows.detach().clone() for rows in draw[:4]], _state(net), _seeded(1)
+    held = [value.detach().clone() for value in itertools.chain(*draw.statistics)]
     estimator = CASES[name]()
     estimate = estimator(net, draw, generator=source)
     if isinstance(estimator, LearnedPosterior):
         estimator.loss(net, draw, source).backward(inputs=list(estimator.parameters()))
     assert _same(net.state_dict(), before)
-    assert net.training and not any(module.held for module in net.modules() if isinstance(module, BatchNorm))
-    assert all(torch.equal(rows, old) for rows, old in zip(draw, kept, strict=True))
-    assert [rows.requires_grad for rows in draw] == [True, False, True, False]
+    assert net.training
+    assert all(torch.equal(rows, old) for rows, old in zip(draw[:4], kept, strict=True))
+    assert all(torch.equal(value, old) for value, old in zip(itertools.chain(*draw.statistics), held, strict=True))
+    assert [rows.requires_grad for rows in draw[:4]] == [True, False, True, False]
     assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
     estimate.surrogate.mean().backward(inputs=list(net.parameters()))  # the graph is whole
     assert _same(net.state_dict(), before)
@@ -180,20 +183,45 @@ def test_autocast_does_not_make_it_coarse(pair: tuple[str, LatentGenerator]) -> 
 
 
 def test_a_seen_batch_norm_is_the_one_that_made_the_samples() -> None:
-    """Estimates do not depend on the batch statistics of the estimator's own passes: eval-like, they are constants."""
+    """Values do not depend on the batch statistics of the estimator's own passes, nor on what was sampled since."""
     net = MLPGenerator(LATENT, 4, width=8, depth=1, batch_norm=True).double()
     draw = net.sample(50, generator=_seeded())
-    norm = next(module for module in net.modules() if isinstance(module, BatchNorm))
+    net.sample(20, generator=_seeded(5))
+    ((mean, variance),) = draw.constants
     frozen = copy.deepcopy(net).eval()
     for module in frozen.modules():
         if isinstance(module, BatchNorm):
-            module.running_mean.copy_(norm.mean)
-            module.running_variance.copy_(norm.variance)
+            module.running_mean.copy_(mean)
+            module.running_variance.copy_(variance)
     for name in ("local-volume", "importance", "steps", "langevin", "hmc", "hmc-covariance"):
         estimator, other = _double(CASES[name]()), _double(CASES[name]())
         one = estimator(net, draw, generator=_seeded(1)).surrogate.detach()
-        two = other(frozen, draw, generator=_seeded(1)).surrogate.detach()
+        two = other(frozen, draw._replace(statistics=()), generator=_seeded(1)).surrogate.detach()
         torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("net", ["mlp-batch-norm", "deconv"])
+@pytest.mark.parametrize("name", ["local-volume", "hmc-covariance", "prior-bank-extra"])
+def test_it_differentiates_through_the_batch_statistics(name: str, net: str) -> None:
+    """Weights before a batch norm have no scale, so no gradient along themselves."""
+    made = GENERATORS[net]().double()
+    layers = [module for module in made.modules() if isinstance(module, nn.Linear | nn.ConvTranspose2d)][:-1]
+    with torch.no_grad():
+        made.log_sigma.fill_(-0.5)
+        for parameter in nn.ModuleList(
+            layers
+        ).parameters():  # so that the norms' small number under the root is nothing
+            parameter.mul_(1e3)
+    draw = made.sample(40, generator=_seeded())
+    made.sample(20, generator=_seeded(5))
+    _double(CASES[name]())(made, draw.first(30), generator=_seeded(1)).surrogate.mean().backward()
+    for layer in layers:
+        along = size = 0.0
+        for parameter in layer.parameters():  # a bias of one number a pixel is scaled with them
+            assert parameter.grad is not None
+            along += float((parameter.detach() * parameter.grad).sum())
+            size += float(parameter.detach().norm() * parameter.grad.norm())
+        assert size > 0 and abs(along) < 1e-6 * size
 
 
 # -- what it costs -----------------------------------------------------------------------------------------------------
@@ -267,14 +295,22 @@ def test_a_posterior_of_other_latents_is_refused(name: str, latent: int) -> None
         estimator.loss(net, draw)
 
 
+@pytest.mark.parametrize("name", LEARNED)
+def test_an_effective_sample_size_is_of_weights(name: str) -> None:
+    net = GENERATORS["mlp"]()
+    metrics = CASES[name]()(net, net.sample(4)).metrics
+    assert ("posterior_ess" in metrics) == (name not in ("steps", "langevin"))
+
+
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: LocalVolume(iterations=0), r"iterations must be .*got 0"),
-        (lambda: LocalVolume(iterations=2.0), r"iterations must be .*got 2.0"),  # type: ignore[arg-type]
+        (lambda: LocalVolume(2, iterations=0), r"iterations must be .*got 0"),
+        (lambda: LocalVolume(2, iterations=2.0), r"iterations must be .*got 2.0"),  # type: ignore[arg-type]
+        (lambda: LocalVolume(0), r"latent_dim must be .*got 0"),
         (lambda: PriorBank(extra=-1), r"extra must be .*got -1"),
         (lambda: PriorBank(extra=1.5), r"extra must be a whole number of latents, got 1.5"),  # type: ignore[arg-type]
         (lambda: ImportancePosterior(0), r"latent_dim must be .*got 0"),
@@ -314,4 +350,4 @@ def test_a_generator_without_latents_in_it_has_no_local_volume() -> None:
     net = Constant(2, (2,))
     z = torch.zeros(3, 2)
     with pytest.raises(ValueError, match="Constant is constant in its latents, so it has no local volume"):
-        LocalVolume()(net, Draw(z, z, z, z))
+        LocalVolume(2)(net, Draw(z, z, z, z))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
+import itertools
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +77,8 @@ def test_a_sample_is_the_mean_and_scaled_noise(name: str, n: int, dtype: torch.d
     draw = net.sample(n, generator=_seeded())
     assert draw.z.shape == (n, net.latent_dim)
     assert draw.x.shape == draw.mean.shape == draw.noise.shape == (n, *net.event_shape)
-    assert {rows.dtype for rows in draw} == {dtype}
+    assert {rows.dtype for rows in (*draw[:4], *itertools.chain(*draw.statistics))} == {dtype}
+    assert len(draw.statistics) == len(_norms(net))
     assert net.dim == draw.x[0].numel()
     assert torch.equal(draw.x, draw.mean + net.log_sigma.exp() * draw.noise)
     assert draw.x.requires_grad
@@ -101,26 +105,87 @@ def test_the_given_source_is_the_only_randomness(net: LatentGenerator) -> None:
 
 
 def test_decoding_is_the_pass_that_made_the_samples(net: LatentGenerator) -> None:
-    net.sample(30, generator=_seeded(7))  # an earlier batch, whose statistics must be forgotten
     draw = net.sample(9, generator=_seeded())
+    other = net.sample(30, generator=_seeded(7))  # a later batch, as of another coroutine
     before = _state(net)
-    assert torch.equal(net.decode(draw.z), draw.mean)
+    for one in (draw, other, draw):
+        assert torch.equal(net.decode(one.z, one.statistics), one.mean)
+        assert torch.equal(net.decode(one.z, one.constants), one.mean)
     # other batches: one row, a part, and many times as many around one latent
-    torch.testing.assert_close(net.decode(draw.z[4:5]), draw.mean[4:5], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(net.decode(draw.z[:3]), draw.mean[:3], rtol=1e-12, atol=1e-12)
+    held = draw.statistics
+    torch.testing.assert_close(net.decode(draw.z[4:5], held), draw.mean[4:5], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(net.decode(draw.z[:3], held), draw.mean[:3], rtol=1e-12, atol=1e-12)
     crowd = torch.cat([draw.z, draw.z[:1] + 0.1 * torch.randn(50, net.latent_dim, dtype=torch.float64)])
-    torch.testing.assert_close(net.decode(crowd)[:9], draw.mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(net.decode(crowd, held)[:9], draw.mean, rtol=1e-12, atol=1e-12)
     assert _same(net.state_dict(), before)
-    assert net.training and not any(module.held for module in _norms(net))
+    assert net.training
+    # also where the mode has changed since
+    assert torch.equal(net.eval().decode(draw.z, held), draw.mean)
+
+
+def test_decoding_has_the_sampling_pass_s_derivatives(net: LatentGenerator) -> None:
+    """Also through batch statistics; without a graph where none is wanted."""
+    draw = net.sample(9, generator=_seeded())
+    net.sample(30, generator=_seeded(7))
+    weights, parameters = (
+        torch.randn(draw.mean.shape, dtype=torch.float64, generator=_seeded(1)),
+        list(net.parameters()),
+    )
+    through, again = (
+        torch.autograd.grad((mean * weights).sum(), parameters, retain_graph=True, allow_unused=True)
+        for mean in (draw.mean, net.decode(draw.z, draw.statistics))
+    )
+    for mine, expected in zip(again, through, strict=True):
+        assert (mine is None) == (expected is None)
+        if mine is not None:
+            torch.testing.assert_close(mine, expected, rtol=1e-9, atol=1e-12)
+    assert not any(value.requires_grad for value in itertools.chain(*draw.constants))
+    assert all(value.requires_grad for value in itertools.chain(*draw.statistics))
+    with torch.no_grad():
+        assert not any(value.requires_grad for value in itertools.chain(*net.sample(5).statistics))
+
+
+def test_the_first_rows_keep_the_whole_batch_s_statistics(net: LatentGenerator) -> None:
+    draw = net.sample(9, generator=_seeded())
+    part = draw.first(4)
+    for rows, whole in zip(part[:4], draw[:4], strict=True):
+        assert torch.equal(rows, whole[:4])
+    assert part.statistics is draw.statistics
+    torch.testing.assert_close(net.decode(part.z, part.statistics), part.mean, rtol=1e-12, atol=1e-12)
+    assert all(rows is not None and len(rows) == 9 for rows in draw.first(None)[:4])
+
+
+def test_nothing_of_a_draw_outlives_it(net: LatentGenerator) -> None:
+    draw = net.sample(9, generator=_seeded())
+    copy.deepcopy(net)  # which tensors inside a graph do not allow
+    watched = [weakref.ref(value) for value in (draw.mean, *itertools.chain(*draw.statistics))]
+    net.decode(draw.z, draw.statistics)
+    del draw
+    gc.collect()
+    assert not any(reference() is not None for reference in watched)
 
 
 def test_decoding_that_fails_leaves_nothing_behind(net: LatentGenerator) -> None:
-    net.sample(5)
+    draw = net.sample(5)
     before = _state(net)
     with pytest.raises(RuntimeError):
-        net.decode(torch.zeros(3, net.latent_dim + 1, dtype=torch.float64))
-    assert not any(module.held for module in _norms(net))
+        net.decode(torch.zeros(3, net.latent_dim + 1, dtype=torch.float64), draw.statistics)
     assert _same(net.state_dict(), before)
+    net.sample(5)
+    assert _norms(net) == [] or not _same(net.state_dict(), before)  # it takes statistics again
+
+
+def test_statistics_that_are_not_the_generator_s_are_refused() -> None:
+    net, plain = CASES["deconv"](), CASES["deconv-plain"]()
+    draw = net.sample(5)
+    with pytest.raises(ContractError, match="batch norms in training mode, so decode needs the statistics of a draw"):
+        net.decode(draw.z)
+    with pytest.raises(ContractError, match="fewer statistics than batch norms"):
+        net.decode(draw.z, draw.statistics[:1])
+    with pytest.raises(ContractError, match="more statistics than batch norms"):
+        net.decode(draw.z, (*draw.statistics, *draw.statistics))
+    with pytest.raises(ContractError, match="more statistics than batch norms"):
+        plain.decode(plain.sample(2).z, draw.statistics)
 
 
 def test_decoding_is_differentiable_forwards_and_backwards(net: LatentGenerator) -> None:
@@ -129,12 +194,13 @@ def test_decoding_is_differentiable_forwards_and_backwards(net: LatentGenerator)
     z, along = draw.z, torch.randn(draw.z.shape, dtype=torch.float64, generator=_seeded(2))
     h = 1e-6
     with torch.no_grad():
-        expected = (net.decode(z + h * along) - net.decode(z - h * along)) / (2 * h)
-    _, forward = torch.func.jvp(net.decode, (z,), (along,))
+        ahead, behind = net.decode(z + h * along, draw.constants), net.decode(z - h * along, draw.constants)
+        expected = (ahead - behind) / (2 * h)
+    _, forward = torch.func.jvp(lambda at: net.decode(at, draw.statistics), (z,), (along,))
     torch.testing.assert_close(forward, expected, rtol=1e-6, atol=1e-7)
     at = z.clone().requires_grad_()
     weights = torch.randn(expected.shape, dtype=torch.float64, generator=_seeded(3))
-    (backward,) = torch.autograd.grad((net.decode(at) * weights).sum(), at)
+    (backward,) = torch.autograd.grad((net.decode(at, draw.statistics) * weights).sum(), at)
     torch.testing.assert_close((backward * along).sum(), (weights * expected).sum(), rtol=1e-6, atol=1e-7)
 
 
@@ -175,7 +241,7 @@ def test_a_gradient_reaches_every_parameter(net: LatentGenerator) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_state_is_restored_with_the_statistics_that_are_held(name: str) -> None:
+def test_a_state_is_restored_with_its_running_statistics(name: str) -> None:
     one, other = CASES[name](), CASES[name]()
     for seed in range(3):
         one.sample(10, generator=_seeded(seed))
@@ -184,9 +250,28 @@ def test_a_state_is_restored_with_the_statistics_that_are_held(name: str) -> Non
             parameter.add_(0.05)
     z = torch.randn(4, one.latent_dim, generator=_seeded(9))
     other.load_state_dict(one.state_dict())
-    assert torch.equal(other.decode(z), one.decode(z))
     assert torch.equal(other.eval()(z), one.eval()(z))
+    assert torch.equal(other.decode(z), one.decode(z))
     assert torch.equal(other.sigma, one.sigma)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_recalibrated_statistics_are_the_plain_mean_of_torch_s(training: bool) -> None:
+    """Of the unbiased variance, as running ones are; what was there before is forgotten."""
+    net = CASES["mlp-batch-norm"]().double()
+    norms, first = _norms(net), net.layers[0]  # type: ignore[union-attr,index]
+    net.sample(5)
+    net.train(training).recalibrate(6, batches=4, generator=_seeded(3))
+    theirs, source = nn.BatchNorm1d(8, momentum=None).double(), _seeded(3)
+    for _ in range(4):
+        theirs(first(net.latents(6, source)).detach())  # type: ignore[operator]
+    torch.testing.assert_close(norms[0].running_mean, theirs.running_mean)
+    torch.testing.assert_close(norms[0].running_variance, theirs.running_var)
+    assert net.training == training
+    net.train()
+    before = norms[0].running_mean.clone()
+    ((mean, _), _) = net.sample(7, generator=_seeded(1)).constants
+    torch.testing.assert_close(norms[0].running_mean, 0.9 * before + 0.1 * mean)  # the usual average goes on
 
 
 def test_in_evaluation_mode_rows_are_their_own(net: LatentGenerator) -> None:
@@ -196,6 +281,7 @@ def test_in_evaluation_mode_rows_are_their_own(net: LatentGenerator) -> None:
     before = _state(net)
     draw = net.sample(6, generator=_seeded(4))
     assert _same(net.state_dict(), before)
+    assert draw.statistics == ()
     assert torch.equal(net.decode(draw.z), draw.mean)
     torch.testing.assert_close(net(draw.z[2:3]), draw.mean[2:3], rtol=1e-12, atol=1e-12)
     assert net.sample(1).x.shape == (1, *net.event_shape)
@@ -218,7 +304,7 @@ def test_autocast_does_not_make_samples_coarse(net: LatentGenerator) -> None:
     plain = net.sample(5, generator=_seeded())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         draw = net.sample(5, generator=_seeded())
-        again = net.decode(draw.z)
+        again = net.decode(draw.z, draw.statistics)
     assert draw.x.dtype == again.dtype == torch.float32
     assert torch.equal(draw.x, plain.x)
     assert torch.equal(again, plain.mean)

@@ -29,7 +29,7 @@ def _net(*, batch_norm: bool = False) -> LatentGenerator:
 
 
 def _weighted(**options: Any) -> WeightedNegatives:
-    return WeightedNegatives(samples=12, defensive=Gaussian(torch.zeros(2), 4 * torch.eye(2)), **options)
+    return WeightedNegatives(defensive=Gaussian(torch.zeros(2), 4 * torch.eye(2)), **options)
 
 
 # an objective and its players, in the order of their turns in a round
@@ -39,16 +39,26 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "vera": (lambda: VERA(_net()), ["energy", "generator"]),
     "vera-paper": (lambda: VERA(_net(), entropy=ImportancePosterior(2)), ["energy", "posterior", "generator"]),
     "vera-hmc": (lambda: VERA(_net(), entropy=HMCPosterior(), energy_square=0.1), ["energy", "generator"]),
+    "vera-volume-batch-norm": (
+        lambda: VERA(_net(batch_norm=True), entropy_samples=6, generator_steps=2),
+        ["energy", "generator", "generator"],
+    ),
+    "vera-hmc-batch-norm": (
+        lambda: VERA(_net(batch_norm=True), entropy=HMCPosterior(identity="covariance")),
+        ["energy", "generator"],
+    ),
     "vera-batch-norm": (
         lambda: VERA(_net(batch_norm=True), entropy=PreconditionedSteps(2, kind="langevin"), samples=9),
         ["energy", "posterior", "generator"],
     ),
     "vera-weighted": (
-        lambda: VERA(_net(), negatives=_weighted(clip=4.0), entropy=PriorBank(extra=3)),
+        lambda: VERA(_net(), samples=12, negatives=_weighted(clip=4.0), entropy=PriorBank(extra=3)),
         ["energy", "generator"],
     ),
     "vera-turns": (
-        lambda: VERA(_net(), negatives=_weighted(), entropy=ImportancePosterior(2), energy_steps=2, generator_steps=3),
+        lambda: VERA(
+            _net(), samples=12, negatives=_weighted(), entropy=ImportancePosterior(2), energy_steps=2, generator_steps=3
+        ),
         ["energy", "energy", "posterior", "generator", "generator", "generator"],
     ),
     "meg": (lambda: MEG(_net(), MLPCritic(2, 2, width=6, depth=1)), ["energy", "critic", "generator"]),
@@ -57,13 +67,17 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
         ["energy", "energy", "critic", "generator"],
     ),
     "cooperative": (lambda: Cooperative(_net(), steps=2, inference_steps=2), ["energy", "generator"]),
+    "cooperative-batch-norm": (
+        lambda: Cooperative(_net(batch_norm=True), steps=2, inference_steps=2),
+        ["energy", "generator"],
+    ),
     "cooperative-known-latents": (
         lambda: Cooperative(_net(batch_norm=True), steps=2, gradient_penalty=0.1, samples=9),
         ["energy", "generator"],
     ),
     "amortised": (lambda: Amortised(_net(), samples=9, start=0.2, annealing=4), ["generator"]),
     "amortised-weighted": (
-        lambda: Amortised(_net(), entropy=ImportancePosterior(2), negatives=_weighted()),
+        lambda: Amortised(_net(), entropy=ImportancePosterior(2), samples=12, negatives=_weighted()),
         ["posterior", "generator"],
     ),
 }
@@ -209,10 +223,21 @@ class StopAt(Callback):
             engine.request_stop("split")
 
 
-def _engine(name: str, start: int, *, stop: int | None = None, folder: Path | None = None) -> Engine:
+def _engine(
+    name: str, start: int, *, stop: int | None = None, folder: Path | None = None, accumulate: int = 1
+) -> Engine:
     """As another process would make it; its first weights must not matter after a resume."""
     torch.manual_seed(start)
-    return Engine(_energy(), CASES[name][0](), seed=7, clip=1.0, ema=0.9, callbacks=[StopAt(stop)], checkpoints=folder)
+    return Engine(
+        _energy(),
+        CASES[name][0](),
+        seed=7,
+        clip=1.0,
+        ema=0.9,
+        callbacks=[StopAt(stop)],
+        checkpoints=folder,
+        accumulate=accumulate,
+    )
 
 
 def _differences(mine: Any, theirs: Any, where: str = "state") -> list[str]:
@@ -245,19 +270,22 @@ def _everything(engine: Engine, data: Any) -> dict[str, Any]:
     }
 
 
-def test_a_resumed_run_is_bitwise_the_uninterrupted_one(name: str, rows: Tensor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_resumed_run_is_bitwise_the_uninterrupted_one(
+    name: str, accumulate: int, rows: Tensor, tmp_path: Path
+) -> None:
     data = cf.batches(rows, size=8, seed=1)
-    straight = _engine(name, 1)
+    straight = _engine(name, 1, accumulate=accumulate)
     start = _everything(straight, cf.batches(rows, size=8, seed=1))
     straight.fit(data, steps=6)
     expected = _everything(straight, data)
     assert _differences(start["modules"], expected["modules"])  # it trains
 
-    first = _engine(name, 1, stop=3, folder=tmp_path)
+    first = _engine(name, 1, stop=3, folder=tmp_path, accumulate=accumulate)
     assert first.fit(cf.batches(rows, size=8, seed=1), steps=6).steps == 3
     torch.manual_seed(12345)
     data = cf.batches(rows, size=8, seed=1)
-    second = _engine(name, 2)
+    second = _engine(name, 2, accumulate=accumulate)
     second.resume(latest_checkpoint(tmp_path))
     assert second.fit(data, steps=6).steps == 6
     assert _differences(_everything(second, data), expected) == []

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from chainfree.checks import ContractError
 from chainfree.entropy import LocalVolume, local_volume
 from chainfree.generators import Draw, LatentGenerator, LinearGenerator, MLPGenerator
 from chainfree.generators.base import log_prior
@@ -51,7 +52,7 @@ def test_over_all_probes_it_is_the_closed_form(
     net = LinearGenerator(_normal(dim, latent), _normal(dim), sigma=0.3)
     probes = _signs(latent)
     _enumerate(monkeypatch, probes)
-    estimate = LocalVolume(iterations=latent + extra)(net, _at(net, _normal(len(probes), latent, seed=2)))
+    estimate = LocalVolume(latent, iterations=latent + extra)(net, _at(net, _normal(len(probes), latent, seed=2)))
     parameters = (net.weight, net.log_sigma)
     mine = torch.autograd.grad(estimate.surrogate.mean(), parameters)
     for gradient, exact in zip(mine, torch.autograd.grad(net.entropy(), parameters), strict=True):
@@ -64,7 +65,7 @@ def test_fewer_iterations_than_latents_leave_a_residual() -> None:
     net = LinearGenerator(_normal(9, 5))
     draw = net.sample(50, generator=_seeded())
     left = [
-        float(LocalVolume(iterations=n)(net, draw, generator=_seeded(1)).metrics["solver_residual"])
+        float(LocalVolume(5, iterations=n)(net, draw, generator=_seeded(1)).metrics["solver_residual"])
         for n in (1, 2, 4, 5)
     ]
     assert left[0] > left[1] > left[2] > 1e-6 and left[3] < 1e-9
@@ -77,12 +78,16 @@ SHAPES = [(10, 2), (50, 10), (561, 64)]
 def test_the_default_passes_on_the_whole_gradient(dim: int, latent: int) -> None:
     """Within 5%, at the widths that are used."""
     net = LinearGenerator(_normal(dim, latent) / math.sqrt(latent))
-    _check_projection(net, LocalVolume(), rows=400 if latent > 20 else 2000, error=0.05)
+    estimator = LocalVolume(latent)
+    for _ in range(2):  # with no diagonal and with its first estimate
+        _check_projection(net, estimator, rows=400 if latent > 20 else 2000, error=0.05)
 
 
 def test_so_it_does_for_two_latents_that_are_nearly_one() -> None:
     net = LinearGenerator(torch.tensor([[1.0, 0.95], [0.9, 1.0]], dtype=torch.float64))
-    _check_projection(net, LocalVolume(), rows=20_000, error=0.05)
+    estimator = LocalVolume(2)
+    for _ in range(2):
+        _check_projection(net, estimator, rows=20_000, error=0.05)
 
 
 def test_a_wide_spectrum_takes_more_iterations() -> None:
@@ -90,9 +95,9 @@ def test_a_wide_spectrum_takes_more_iterations() -> None:
     left, _ = torch.linalg.qr(_normal(50, 10))
     right, _ = torch.linalg.qr(_normal(10, 10, seed=1))
     net = LinearGenerator(left * (3 / torch.arange(1, 11, dtype=torch.float64)) @ right)
-    few = _check_projection(net, LocalVolume(iterations=3), rows=4000, error=0.25)
+    few = _check_projection(net, LocalVolume(10, iterations=3), rows=4000, error=0.25)
     assert few < 0.9
-    _check_projection(net, LocalVolume(iterations=6), rows=4000, error=0.05)
+    _check_projection(net, LocalVolume(10, iterations=6), rows=4000, error=0.05)
 
 
 def _check_projection(net: LinearGenerator, estimator: LocalVolume, *, rows: int, error: float) -> float:
@@ -104,6 +109,101 @@ def _check_projection(net: LinearGenerator, estimator: LocalVolume, *, rows: int
     assert projection == pytest.approx(1, abs=error)
     assert float(mine[1]) == pytest.approx(float(exact[1]), rel=0.05)
     return projection
+
+
+# -- the preconditioner ------------------------------------------------------------------------------------------------
+
+
+def _spectrum(kind: str) -> LinearGenerator:
+    """Latents with a singular value each: axes of their own, as principal components have them."""
+    slopes = {"1/k": 3 / torch.arange(1, 11).double(), "1..100 sigma": 0.1 * torch.logspace(0, 2, 20).double()}[kind]
+    left, _ = torch.linalg.qr(_normal(50, len(slopes)))
+    return LinearGenerator(left * slopes, sigma=0.1)
+
+
+@pytest.mark.parametrize(("kind", "before"), [("1/k", 0.95), ("1..100 sigma", 0.2)])
+def test_latents_of_unequal_reach_are_made_alike(kind: str, before: float) -> None:
+    """Condition numbers of 90 and 5000, with four iterations."""
+    net = _spectrum(kind)
+    estimator, (exact,) = LocalVolume(net.latent_dim).double(), torch.autograd.grad(net.entropy(), net.weight)
+    found = []
+    for seed in range(3):
+        draw = net.sample(256, generator=_seeded(seed))
+        surrogate = estimator(net, draw, generator=_seeded(seed + 10)).surrogate.mean()
+        found.append(_projection(torch.autograd.grad(surrogate, net.weight)[0], exact))
+    assert found[0] < before
+    assert found[1:] == pytest.approx([1, 1], abs=0.01)
+    precision = 1 + (net.weight.detach() / 0.1).square().sum(0)
+    torch.testing.assert_close(estimator.diagonal, precision, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 30.0])
+def test_any_diagonal_gives_the_same_gradient_once_solved(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, probes = LinearGenerator(_normal(6, 3), sigma=0.3), _signs(3)
+    _enumerate(monkeypatch, probes)
+    estimator = LocalVolume(3, iterations=6).double().eval()
+    estimator.diagonal.copy_(torch.tensor([1.0, 2.0, factor]))
+    surrogate = estimator(net, _at(net, _normal(len(probes), 3, seed=2))).surrogate.mean()
+    parameters = (net.weight, net.log_sigma)
+    mine, exact = torch.autograd.grad(surrogate, parameters), torch.autograd.grad(net.entropy(), parameters)
+    torch.testing.assert_close(mine, exact, rtol=1e-5, atol=1e-6)
+
+
+def test_the_diagonal_is_the_running_average_of_earlier_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call sets it; over all probes an estimate is the diagonal itself."""
+    probes = _signs(3)
+    _enumerate(monkeypatch, probes)
+    estimator, z = LocalVolume(3, iterations=1).double(), _normal(len(probes), 3)
+    one, other = (LinearGenerator(_normal(6, 3, seed=seed), sigma=0.3) for seed in (1, 2))
+    first, second = (1 + (net.weight.detach() / 0.3).square().sum(0) for net in (one, other))
+    estimator.eval()(one, _at(one, z))
+    assert not estimator.diagonal.any()  # nothing is learned in evaluation mode
+    estimator.train()(one, _at(one, z))
+    torch.testing.assert_close(estimator.diagonal, first)
+    with torch.no_grad():
+        estimator(other, _at(other, z))
+    torch.testing.assert_close(estimator.diagonal, 0.9 * first + 0.1 * second)
+    assert set(estimator.state_dict()) == {"diagonal"}
+
+
+def test_a_call_does_not_use_what_its_own_probes_say() -> None:
+    net = _spectrum("1/k")
+    draw = net.sample(20, generator=_seeded())
+    training, evaluating = LocalVolume(10).double(), LocalVolume(10).double().eval()
+    for _ in range(2):
+        evaluating.load_state_dict(training.state_dict())
+        one, two = (e(net, draw, generator=_seeded(1)).surrogate for e in (training, evaluating))
+        assert torch.equal(one, two)
+
+
+def test_where_latents_do_not_reach_its_diagonal_is_one() -> None:
+    weight = _normal(5, 3)
+    weight[:, 1] = 0
+    net, estimator = LinearGenerator(weight), LocalVolume(3).double()
+    for seed in range(3):
+        estimator(net, net.sample(2, generator=_seeded(seed)), generator=_seeded(seed))
+        assert (estimator.diagonal >= 1).all()
+
+
+def test_a_generator_of_other_latents_is_refused() -> None:
+    net = LinearGenerator(_normal(5, 3))
+    with pytest.raises(ContractError, match="LocalVolume is of 1 latents, the generator of 3"):
+        LocalVolume(1)(net, net.sample(2))
+
+
+def test_derivatives_in_place_of_differences_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other devices than the CPU do."""
+    net = MLPGenerator(6, 8, width=12, activation="tanh").double()
+    draw = net.sample(7, generator=_seeded())
+    by_difference = LocalVolume(6).double()(net, draw, generator=_seeded(1)).surrogate
+    monkeypatch.setattr(
+        local_volume,
+        "_difference",
+        lambda net, z, base, tangent, held: local_volume.push_forward(net, z, tangent, held),
+    )
+    with_derivatives = LocalVolume(6).double()(net, draw, generator=_seeded(1)).surrogate
+    assert not torch.equal(by_difference, with_derivatives)
+    torch.testing.assert_close(by_difference, with_derivatives, rtol=1e-5, atol=1e-6)
 
 
 def test_the_probes_are_signs_from_the_given_source() -> None:
@@ -126,7 +226,7 @@ def test_over_all_probes_it_is_the_determinant_of_the_full_jacobian(
     _enumerate(monkeypatch, probes.repeat(len(z), 1))
     draw = _at(net, z.repeat_interleave(len(probes), 0))
     parameters = tuple(net.parameters())
-    surrogate = LocalVolume(iterations=latent)(net, draw).surrogate.mean()
+    surrogate = LocalVolume(latent, iterations=latent)(net, draw).surrogate.mean()
     mine = torch.autograd.grad(surrogate, parameters, allow_unused=True)
 
     jacobian = torch.func.vmap(torch.func.jacrev(lambda row: net(row[None])[0]))(z)
@@ -194,7 +294,7 @@ def test_its_error_for_curved_generators_falls_with_the_square_of_sigma() -> Non
         net = Arc(sigma)
         # one latent: any probe is exact; the prior's mean by quadrature
         z = torch.linspace(-6.5, 6.5, 401, dtype=torch.float64)[:, None]
-        surrogate = LocalVolume()(net, _at(net, z), generator=_seeded()).surrogate
+        surrogate = LocalVolume(1)(net, _at(net, z), generator=_seeded()).surrogate
         (mine,) = torch.autograd.grad((torch.softmax(log_prior(z), 0) * surrogate).sum(), net.shape)
         exact = _entropy_gradient(net)
         errors.append(float((mine - exact).norm() / exact.norm()))

@@ -14,6 +14,7 @@ from chainfree.datasets import Images
 from chainfree.energies import NICE
 from chainfree.engine import TrainingDivergedError
 from chainfree.experiments import EXPERIMENTS, NiceMNIST
+from chainfree.experiments.nice_mnist import _Candidate
 from chainfree.experiments.nice_start import CentredNICE, PrincipalGenerator
 from chainfree.experiments.timed_fit import steps_within, timed_fit
 from chainfree.losses import MaximumLikelihood
@@ -50,7 +51,8 @@ def images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_method_has_its_figures_and_the_test_likelihood_is_exact() -> None:
-    figures, picture = NiceMNIST(**TINY, rates=dict.fromkeys(METHODS, (0.001, 0.003))).run()
+    rates = {**dict.fromkeys(METHODS, (0.001, 0.003)), "meg": (0.002,)}
+    figures, picture = NiceMNIST(**TINY, rates=rates, entropy_weights={"meg": (1.0, 10.0)}).run()
     for name in ("log_likelihood", "seconds", "steps", "learning_rate", "log_likelihood_at_the_end", "ended"):
         assert list(figures[name]) == METHODS
         assert all(len(values) == 1 for values in figures[name].values())
@@ -58,17 +60,63 @@ def test_every_method_has_its_figures_and_the_test_likelihood_is_exact() -> None
     assert figures["below_maximum_likelihood"]["maximum_likelihood"] == [0.0]
     for method in METHODS:
         assert figures["ended"][method] == ["completed"]
-        tried = figures["validation_by_learning_rate"][method][0]
-        assert set(tried) == {"0.001", "0.003"}
-        assert tried[f"{figures['learning_rate'][method][0]:g}"] == max(tried.values())
+        tried = figures["validation_by_candidate"][method][0]
+        chosen = f"{figures['learning_rate'][method][0]:g}"
+        if method == "meg":
+            assert set(tried) == {"0.002, entropy weight 1", "0.002, entropy weight 10"}
+            chosen += f", entropy weight {figures['entropy_weight'][method][0]:g}"
+        else:
+            assert set(tried) == {"0.001", "0.003"}
+        assert tried[chosen] == max(tried.values())
+        # of two candidates either lies on an edge
+        assert figures["on_the_edge"][method] == [["entropy_weight" if method == "meg" else "learning_rate"]]
         # bits of 256 levels, from nats of pixels in [0, 1]
         nats = figures["log_likelihood_of_pixels"][method][0]
         assert figures["bits_per_dimension"][method][0] == pytest.approx(8 - nats / 36 / math.log(2))
+    assert figures["entropy_weight"]["vera"] == [1.0] and "maximum_likelihood" not in figures["entropy_weight"]
     # one volume lies between the two spaces, whatever the model
     volumes = {round(figures["log_likelihood_of_pixels"][m][0] - figures["log_likelihood"][m][0], 6) for m in METHODS}
     assert len(volumes) == 1
     assert figures["log_likelihood"]["maximum_likelihood"][0] > figures["references"]["start"]
     assert isinstance(picture, Figure)
+
+
+def test_what_lies_within_its_grid_is_on_no_edge() -> None:
+    experiment = NiceMNIST(**TINY)
+    candidates = experiment._candidates("meg")
+    edges = {candidate: experiment._edges("meg", candidate) for candidate in candidates}
+    assert edges[_Candidate(1e-4, 10.0)] == ["learning_rate"]
+    assert edges[_Candidate(2e-4, 100.0)] == ["learning_rate", "entropy_weight"]
+    assert experiment._edges("vera", _Candidate(1e-4)) == []
+    # the search takes as long for every method
+    assert {len(experiment._candidates(method)) for method in METHODS} == {6}
+
+
+def test_the_entropy_s_weight_reaches_the_games() -> None:
+    experiment, start = NiceMNIST(**TINY), torch.randn(20, 6)
+    assert experiment._objective("meg", start, 10.0).entropy_weight == 10  # type: ignore[union-attr]
+    assert experiment._objective("vera", start, 2.0).entropy_weight == 2  # type: ignore[union-attr]
+
+
+def test_a_candidate_that_diverges_is_recorded_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = iter([10, None, 10, None])
+
+    def measured(*_: Any, **__: Any) -> int:
+        steps = next(outcomes)
+        if steps is None:
+            raise TrainingDivergedError("within the measurement")
+        return steps
+
+    monkeypatch.setattr("chainfree.experiments.nice_mnist.steps_within", measured)
+    settings = {**TINY, "methods": ("maximum_likelihood",)}
+    figures = NiceMNIST(**settings, rates={"maximum_likelihood": (1e-3, 0.5)}).run()[0]
+    tried = figures["validation_by_candidate"]["maximum_likelihood"][0]
+    assert tried["0.5"] is None and tried["0.001"] is not None
+    assert figures["learning_rate"]["maximum_likelihood"] == [1e-3]
+    # and with no other to take its place, what is judged is the start
+    figures = NiceMNIST(**settings, rates={"maximum_likelihood": (0.5,)}).run()[0]
+    assert figures["ended"]["maximum_likelihood"] == ["diverged"] and figures["steps"]["maximum_likelihood"] == [0]
+    assert figures["log_likelihood"]["maximum_likelihood"] == [pytest.approx(figures["references"]["start"])]
 
 
 def test_given_steps_are_repeated_to_the_bit() -> None:
@@ -115,7 +163,7 @@ def test_time_outside_of_training_does_not_count() -> None:
     scores = iter([0.0, 3.0, 1.0, 2.0, 0.0])
 
     def look(_: torch.nn.Module) -> float:
-        time.sleep(0.2)
+        time.sleep(0.1)
         return next(scores)
 
     def make(callbacks: Any) -> Engine:
@@ -124,7 +172,7 @@ def test_time_outside_of_training_does_not_count() -> None:
 
     fit = timed_fit(make, batches(data, size=16), steps=8, looks=4, look=look)
     assert (fit.steps, fit.ended, fit.curve[1]) == (8, "completed", [0.0, 3.0, 1.0, 2.0, 0.0])
-    assert fit.seconds < 0.3  # the looks took a second
+    assert fit.seconds < 0.3  # the looks took half a second
     assert not torch.equal(fit.best["log_scale"], fit.last["log_scale"])
 
 
@@ -165,6 +213,9 @@ def test_steps_follow_from_a_measured_rate() -> None:
         ({"rates": {"vera": (1e-3,)}}, "no candidates for maximum_likelihood"),
         ({"rates": {"vera": (1e-3,), "meg": (1e-3, 1e-4)}, "methods": ("vera", "meg")}, "as many"),
         ({"rates": {"vera": (0.0,)}, "methods": ("vera",)}, "rates"),
+        ({"entropy_weights": {"meg": (1.0, 10.0)}}, "as many"),
+        ({"entropy_weights": {"meg": (0.0, 1.0, 2.0)}}, "entropy_weights"),
+        ({"entropy_weights": {"maximum_likelihood": (1.0,)}}, "entropy_weights"),
         ({"entropy_iterations": 0}, "entropy_iterations"),
         ({"seeds": ()}, "seeds"),
     ],

@@ -1,4 +1,4 @@
-"""Batch normalisation against torch's, and what torch's cannot: holding a batch's statistics."""
+"""Batch normalisation against torch's, and what torch's cannot: applying another batch's statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chainfree.checks import ContractError
 from chainfree.generators import BatchNorm
+from chainfree.generators.normalisation import applying, collecting
 
 SHAPES = [(12, 3), (5, 3, 7), (4, 3, 6, 5)]
 THEIRS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
@@ -58,38 +60,56 @@ def test_in_evaluation_mode_it_is_torch_s(shape: tuple[int, ...]) -> None:
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
 
 
-def test_held_statistics_are_the_last_batch_s_and_constants() -> None:
+def test_what_is_collected_is_the_batch_s_and_carries_its_graph() -> None:
     ours, _ = _pair(2)
+    x = _rows(12, 3, seed=2).requires_grad_()
     ours(_rows(20, 3, seed=1))
+    with collecting() as taken:
+        ours(x)
+        ours.eval()(x)
+        ours.train()
+    ours(x)
+    ((mean, variance),) = taken
+    torch.testing.assert_close(mean, x.mean(0), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(variance, x.var(0, correction=0), rtol=1e-12, atol=1e-12)
+    (slope,) = torch.autograd.grad(mean.sum(), x)
+    torch.testing.assert_close(slope, torch.full_like(x, 1 / 12))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_given_statistics_are_applied_whatever_the_mode(training: bool) -> None:
+    ours, _ = _pair(2)
     last = _rows(12, 3, seed=2)
-    ours(last)
+    mean, variance = last.mean(0), last.var(0, correction=0).requires_grad_()
+    ours(_rows(20, 3, seed=1))
+    ours.train(training)
     before = {name: value.clone() for name, value in ours.state_dict().items()}
-    ours.held = True
     x = (5 * _rows(4, 3, seed=3) - 1).requires_grad_()
-    held = ours(x)
-    expected = F.batch_norm(x, last.mean(0), last.var(0, correction=0), ours.weight, ours.bias)
-    torch.testing.assert_close(held, expected, rtol=1e-12, atol=1e-12)
-    # constants: a row's gradient is its own, and torch's with given statistics
-    (mine,) = torch.autograd.grad(held[2].sum(), x, retain_graph=True)
+    with applying(((mean, variance),)):
+        given = ours(x)
+    expected = F.batch_norm(x, mean, variance.detach(), ours.weight, ours.bias)
+    torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-12)
+    # a row's gradient is its own, and torch's with given statistics
+    (mine,) = torch.autograd.grad(given[2].sum(), x, retain_graph=True)
     (other,) = torch.autograd.grad(expected[2].sum(), x)
     torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
     assert not mine[[0, 1, 3]].any()
+    (slope,) = torch.autograd.grad(given.square().sum(), variance)
+    assert bool(slope.any())
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
-    assert ours(x[:1]).shape == (1, 3)  # no batch is needed
+    with applying(((mean, variance),)):
+        assert ours(x[:1]).shape == (1, 3)  # no batch is needed
 
 
-def test_a_held_pass_is_differentiated_at_the_statistics_it_saw() -> None:
-    """The next batch overwrites the buffers before the backward pass."""
+def test_there_must_be_as_many_statistics_as_batch_norms() -> None:
     ours, _ = _pair(2)
-    ours(_rows(8, 3, seed=1))
-    ours.held = True
-    x = _rows(4, 3, seed=2).requires_grad_()
-    expected = torch.autograd.grad(ours(x).square().sum(), (x, ours.weight))
-    values = ours(x)
-    ours.held = False
-    ours(10 * _rows(8, 3, seed=3))
-    gradients = torch.autograd.grad(values.square().sum(), (x, ours.weight))
-    assert all(torch.equal(mine, other) for mine, other in zip(gradients, expected, strict=True))
+    one = (torch.zeros(3).double(), torch.ones(3).double())
+    with pytest.raises(ContractError, match="fewer statistics than batch norms"), applying(()):
+        ours(_rows(4, 3))
+    with pytest.raises(ContractError, match="more statistics than batch norms"), applying((one, one)):
+        ours(_rows(4, 3))
+    assert not ours.running_mean.any()
+    ours(_rows(4, 3))  # nothing is left of either
 
 
 def test_one_value_a_feature_is_refused_in_training_mode() -> None:

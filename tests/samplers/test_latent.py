@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch.distributions import Normal
 
 from chainfree.checks import ContractError
 from chainfree.energies import Gaussian
-from chainfree.generators import BatchNorm, DeconvGenerator, Draw, LinearGenerator, MLPGenerator
+from chainfree.generators import DeconvGenerator, Draw, LinearGenerator, MLPGenerator
 from chainfree.samplers import refine
 
 WEIGHT = torch.tensor([[0.9, 0.0], [0.4, 0.7]], dtype=torch.float64)
@@ -119,17 +120,22 @@ def test_a_flat_energy_leaves_the_prior_as_it_is() -> None:
 @pytest.mark.parametrize("correction", ["none", "bank"])
 def test_samples_are_what_their_latents_make_and_nothing_has_a_graph(correction: Any) -> None:
     net = MLPGenerator(3, 2, width=8, depth=1, batch_norm=True)
+    start = net.sample(7, generator=_seeded(1))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     energy = Gaussian([0.0, 0.0])
-    draw, info = refine(energy, net, correction=correction, n=7, bank=5, steps=4, generator=_seeded())
+    draw, info = refine(energy, net, correction=correction, draw=start, bank=5, steps=4, generator=_seeded())
     assert draw.x.shape == draw.mean.shape == draw.noise.shape == (7, 2) and draw.z.shape == (7, 3)
-    torch.testing.assert_close(draw.mean, net.decode(draw.z))
+    torch.testing.assert_close(draw.mean, net.decode(draw.z, start.constants))
     torch.testing.assert_close(draw.x, draw.mean + net.sigma * draw.noise)
     assert info.acceptance.shape == (7,) and info.step_size.shape == ()
-    assert not any(t.requires_grad for t in (*draw, *info))
+    assert not any(t.requires_grad for t in (*draw[:4], *itertools.chain(*draw.statistics), *info))
     assert all(p.grad is None for p in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert net.training and not any(m.held for m in net.modules() if isinstance(m, BatchNorm))
+    assert net.training
+    onwards, _ = refine(energy, net, correction=correction, draw=draw, bank=5, steps=2)
+    assert len(onwards.x) == 7
+    with pytest.raises(ContractError, match="decode needs the statistics of a draw"):
+        refine(energy, net, correction=correction, n=7, bank=5, steps=4)
 
 
 def test_it_goes_on_from_a_draw() -> None:

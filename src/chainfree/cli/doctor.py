@@ -21,7 +21,7 @@ _EXTRAS = {
     "pyarrow": "tables",
     "tensorboard": "tensorboard",
     "zuko": "flows",
-    "POT": "bench",
+    "POT": "transport",
 }
 
 

@@ -79,7 +79,7 @@ def built_vera(settings: TrainSettings, scaled: Tensor, model: Model) -> VERA:
     negatives = None
     if vera.weighted:
         wide = Gaussian(centre, torch.diag(vera.wide**2 * variance))
-        negatives = WeightedNegatives(samples=vera.samples, defensive=wide, share=vera.share, covering=vera.covering)
+        negatives = WeightedNegatives(defensive=wide, share=vera.share, covering=vera.covering)
     return VERA(
         generator,
         entropy=_entropy(vera, generator),
@@ -133,4 +133,4 @@ def _generator(
 def _entropy(vera: VeraSettings, generator: LatentGenerator) -> EntropyEstimator:
     if vera.entropy == "bank":
         return PriorBank()
-    return LocalVolume() if vera.entropy == "local" else ImportancePosterior(generator.latent_dim)
+    return LocalVolume(generator.latent_dim) if vera.entropy == "local" else ImportancePosterior(generator.latent_dim)

@@ -24,7 +24,7 @@ __all__ = [
 _LARGEST_SEED = 2**63 - 1  # of torch's generators
 # data dimensions up to which kernels around samples overlap: for a density estimate, for weights that need only be even
 _BANK_DIMENSIONS = 3
-_WEIGHTED_DIMENSIONS = 8
+_WEIGHTED_DIMENSIONS = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,6 +147,6 @@ class Watch:
 
 def non_finite_rows(batch: Batch) -> int:
     """How many rows of a batch hold a NaN or an infinity."""
-    if not batch.x.is_floating_point():
+    if not len(batch) or not batch.x.is_floating_point():
         return 0
     return int((~torch.isfinite(batch.x)).reshape(len(batch), -1).any(dim=1).sum())

@@ -2,6 +2,7 @@ r"""The entropy by a bank of the generator's own means: a kernel density, for fe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +21,9 @@ class PriorBank:
 
     The bank is the draw itself, and ``extra`` more latents. It sees all of the generator, also sheets that cross, and its
     value is an entropy: that of the mixture, which tends to the generator's as the bank grows. Its gradient along the
-    means is a control variate, zero on average. Cost grows with the square of the batch; for more than about ten data
-    dimensions the kernels no longer overlap and it sees nothing.
+    means is a control variate, zero on average. Cost grows with the square of the batch. The kernels must overlap: with
+    :math:`\sigma` a tenth of the data's width, 512 samples do in one and two data dimensions, barely in three, and from four
+    on every sample sees its own kernel only, and the gradient is gone. Metric ``bank_overlap`` tells.
 
     Args:
         extra: latents beside the draw's own; one forward and one backward pass each.
@@ -45,9 +47,14 @@ class PriorBank:
     def __call__(
         self, net: LatentGenerator, draw: Draw, *, generator: torch.Generator | None = None
     ) -> EntropyEstimate:
-        """The estimate; metric ``entropy`` in nats."""
+        """The estimate; metrics ``entropy`` in nats and ``bank_overlap``, the share of other kernels at a sample."""
         means = draw.mean
         if self.extra:
-            means = torch.cat([means, net.decode(net.latents(self.extra, generator))])
+            means = torch.cat([means, net.decode(net.latents(self.extra, generator), draw.statistics)])
         surrogate = -mixture_log_prob(draw.x, means, net.log_sigma)
-        return EntropyEstimate(surrogate, {"entropy": surrogate.detach().mean()})
+        entropy = surrogate.detach()
+        # what a sample's own kernel alone would give: log B nats more than the mixture does where no other reaches it
+        own = net.log_likelihood(draw.x, draw.mean).detach() - math.log(len(means))
+        return EntropyEstimate(
+            surrogate, {"entropy": entropy.mean(), "bank_overlap": 1 - torch.exp(own + entropy).mean()}
+        )

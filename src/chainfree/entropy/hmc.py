@@ -12,6 +12,7 @@ from ..checks import require_non_negative, require_positive, require_positive_in
 from ..energies.layers import full_precision
 from ..functional.entropy import pair_surrogate, score_surrogate
 from ..generators.base import Draw, LatentGenerator, log_prior
+from ..generators.normalisation import Statistics
 from .base import EntropyEstimate
 from .posterior import Reconstruction
 
@@ -71,7 +72,7 @@ class HMCPosterior(nn.Module):
         """The surrogate; metrics ``acceptance`` and ``hmc_step_size``."""
         found, last, acceptance = self._run(net, draw, generator)
         if self.identity == "covariance":
-            surrogate = pair_surrogate(draw.mean, net.decode(last), net.log_sigma)
+            surrogate = pair_surrogate(draw.mean, net.decode(last, draw.statistics), net.log_sigma)
         else:
             surrogate = score_surrogate(draw.mean, draw.noise, found.values, net.log_sigma)
         return EntropyEstimate(surrogate, {"acceptance": acceptance, "hmc_step_size": self.step_size.clone()})
@@ -84,7 +85,8 @@ class HMCPosterior(nn.Module):
         self, net: LatentGenerator, draw: Draw, generator: torch.Generator | None
     ) -> tuple[Reconstruction, Tensor, Tensor]:
         x, z = draw.x.detach(), draw.z.detach()
-        density, gradient, mean = _evaluate(net, x, z)
+        constants = draw.constants
+        density, gradient, mean = _evaluate(net, x, z, constants)
         sums, accepted = torch.zeros_like(x), torch.zeros((), dtype=x.dtype, device=x.device)
         ones = [1] * (x.dim() - 1)
         for transition in range(self.burn_in + self.keep):
@@ -95,7 +97,7 @@ class HMCPosterior(nn.Module):
             for _ in range(self.leapfrog):
                 momentum = momentum + 0.5 * step * slope
                 there = there + step * momentum
-                there_density, slope, there_mean = _evaluate(net, x, there)
+                there_density, slope, there_mean = _evaluate(net, x, there, constants)
                 momentum = momentum + 0.5 * step * slope
             change = there_density - density - 0.5 * (momentum.square().sum(1) - start.square().sum(1))
             probability = torch.nan_to_num(change, nan=-math.inf).clamp_max(0).exp()
@@ -107,15 +109,14 @@ class HMCPosterior(nn.Module):
             accepted += probability.mean()
             if transition >= self.burn_in:
                 sums += mean
-        found = Reconstruction(sums / self.keep, x.new_tensor(float(self.keep)))
-        return found, z, accepted / (self.burn_in + self.keep)
+        return Reconstruction(sums / self.keep), z, accepted / (self.burn_in + self.keep)
 
 
-def _evaluate(net: LatentGenerator, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _evaluate(net: LatentGenerator, x: Tensor, z: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor, Tensor]:
     """log q(x, z) of every row, its gradient in z, and g(z); no graph."""
     with torch.enable_grad(), full_precision(x):  # autocast would reach into the derivative
         at = z.detach().requires_grad_(True)
-        mean = net.decode(at)
+        mean = net.decode(at, statistics)
         density = net.log_likelihood(x, mean) + log_prior(at)
         (gradient,) = torch.autograd.grad(density.sum(), at)
     return density.detach(), gradient, mean.detach()

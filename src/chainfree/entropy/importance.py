@@ -52,5 +52,12 @@ class ImportancePosterior(LearnedPosterior):
     def reconstruct(self, net: LatentGenerator, draw: Draw, generator: torch.Generator | None = None) -> Reconstruction:
         """See :func:`weighted_reconstruction`."""
         return weighted_reconstruction(
-            net, draw.x.detach(), draw.z, self.scale.detach(), draws=self.draws, chunk=self.chunk, generator=generator
+            net,
+            draw.x.detach(),
+            draw.z,
+            self.scale.detach(),
+            draws=self.draws,
+            statistics=draw.constants,
+            chunk=self.chunk,
+            generator=generator,
         )

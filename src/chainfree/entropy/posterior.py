@@ -13,6 +13,7 @@ from ..checks import ContractError, require_positive, require_positive_int
 from ..energies.layers import full_precision
 from ..functional.entropy import score_surrogate
 from ..generators.base import Draw, LatentGenerator, log_prior
+from ..generators.normalisation import Statistics
 from .base import EntropyEstimate
 
 __all__ = ["LearnedPosterior", "Reconstruction", "weighted_reconstruction"]
@@ -23,11 +24,11 @@ class Reconstruction(NamedTuple):
 
     Args:
         values: ``(B, *event)``, detached.
-        effective_sample_size: of the weights, mean over the batch; the number of draws where they are not weighted.
+        effective_sample_size: of the weights, mean over the batch; ``None`` where draws are not weighted.
     """
 
     values: Tensor
-    effective_sample_size: Tensor
+    effective_sample_size: Tensor | None = None
 
 
 class LearnedPosterior(nn.Module, ABC):
@@ -67,17 +68,18 @@ class LearnedPosterior(nn.Module, ABC):
         self._require_fits(draw)
         z0, x = draw.z.detach(), draw.x.detach()
         z = z0 + self.scale * _normal(z0.shape, z0, generator)
-        bound = net.log_likelihood(x, net.decode(z)) + log_prior(z)
+        bound = net.log_likelihood(x, net.decode(z, draw.constants)) + log_prior(z)
         return -(bound.mean() + self.log_scale.sum())
 
     def forward(self, net: LatentGenerator, draw: Draw, *, generator: torch.Generator | None = None) -> EntropyEstimate:
-        """The score surrogate; metric ``effective_sample_size`` of the posterior's weights."""
+        """The score surrogate; metric ``posterior_ess``, the effective sample size, where draws are weighted."""
         self._require_fits(draw)
         found = self.reconstruct(net, draw, generator)
         surrogate = score_surrogate(
             draw.mean, draw.noise, found.values, net.log_sigma, control_variate=self.control_variate
         )
-        return EntropyEstimate(surrogate, {"posterior_ess": found.effective_sample_size})
+        size = found.effective_sample_size
+        return EntropyEstimate(surrogate, {} if size is None else {"posterior_ess": size})
 
     def _require_fits(self, draw: Draw) -> None:
         # a scale of one latent would be broadcast to all, and its entropy counted once
@@ -96,6 +98,7 @@ def weighted_reconstruction(
     scale: Tensor,
     *,
     draws: int,
+    statistics: Statistics = (),
     chunk: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Reconstruction:
@@ -110,6 +113,7 @@ def weighted_reconstruction(
         centre: c, ``(B, latent_dim)``.
         scale: η, ``(latent_dim,)``.
         draws: K.
+        statistics: of the generator's batch norms, see :meth:`LatentGenerator.decode`.
         chunk: draws at a time; all by default.
         generator: source of randomness.
     """
@@ -120,7 +124,7 @@ def weighted_reconstruction(
         size = min(chunk or draws, draws - start)
         noise = _normal((size, *centre.shape), centre, generator)
         z = centre + scale * noise
-        means = net.decode(z.flatten(0, 1)).view(size, rows, *x.shape[1:])
+        means = net.decode(z.flatten(0, 1), statistics).view(size, rows, *x.shape[1:])
         log_weights = net.log_likelihood(x, means) + log_prior(z) - log_prior(noise)
         largest = torch.maximum(top, log_weights.amax(0))
         carried = torch.exp(top - largest)

@@ -10,9 +10,13 @@ from torch import Tensor
 from ..checks import require_non_negative, require_positive_int
 from ..energies.layers import full_precision
 from ..generators.base import Draw, LatentGenerator, log_prior
+from ..generators.normalisation import Statistics
 from .posterior import LearnedPosterior, Reconstruction, weighted_reconstruction
 
 __all__ = ["PreconditionedSteps", "log_joint_gradient"]
+
+# of one step, in units of the scale; with the scale that the bound asks for, gradient steps are about half of one
+_REACH = 5.0
 
 
 class PreconditionedSteps(LearnedPosterior):
@@ -22,6 +26,10 @@ class PreconditionedSteps(LearnedPosterior):
     the noise :math:`\eta\,n` added to every step (``"langevin"``), or in either case by weighted draws around the end point.
     Whatever decorrelates the end from :math:`z_0` makes the score surrogate right, for linear generators; with curved ones
     the end of a gradient path lacks the posterior's spread, an error that the score divides by :math:`\sigma^2`.
+
+    The gradient moves no coordinate by more than :math:`5\eta` a step. Above :math:`\eta^2 A = 4`, A the posterior's
+    precision, steps overshoot by ever more and would leave the floating-point numbers; so they end at most :math:`5T\eta`
+    away, while η, whose bound does not depend on them, is on its way to :math:`\eta^2 A_{ii} = 1`.
 
     Args:
         latent_dim: of the generator.
@@ -59,26 +67,30 @@ class PreconditionedSteps(LearnedPosterior):
 
     def reconstruct(self, net: LatentGenerator, draw: Draw, generator: torch.Generator | None = None) -> Reconstruction:
         """Move, then average; only one step's graph is alive at a time."""
-        x, z, scale = draw.x.detach(), draw.z, self.scale.detach()
+        x, z, scale, constants = draw.x.detach(), draw.z, self.scale.detach(), draw.constants
         kept: list[Tensor] = []
         for step in range(self.steps):
-            gradient, mean = log_joint_gradient(net, x, z)
+            gradient, mean = log_joint_gradient(net, x, z, constants)
             if self.kind == "langevin" and 2 * step >= self.steps:
                 kept.append(mean)
-            z = z + 0.5 * scale.square() * gradient
+            z = z + (0.5 * scale.square() * gradient).clamp(-_REACH * scale, _REACH * scale)
             if self.kind == "langevin":
                 z = z + scale * torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
         if self.draws:
-            return weighted_reconstruction(net, x, z, scale, draws=self.draws, chunk=self.chunk, generator=generator)
+            return weighted_reconstruction(
+                net, x, z, scale, draws=self.draws, statistics=constants, chunk=self.chunk, generator=generator
+            )
         with torch.no_grad():
-            kept.append(net.decode(z))
-        return Reconstruction(torch.stack(kept).mean(0), x.new_tensor(float(len(kept))))
+            kept.append(net.decode(z, constants))
+        return Reconstruction(torch.stack(kept).mean(0))
 
 
-def log_joint_gradient(net: LatentGenerator, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def log_joint_gradient(
+    net: LatentGenerator, x: Tensor, z: Tensor, statistics: Statistics = ()
+) -> tuple[Tensor, Tensor]:
     """The gradient of log q(x, z) in z, ``(B, latent_dim)``, and g(z) that came by; no graph."""
     with torch.enable_grad(), full_precision(x):  # autocast would reach into the derivative
         at = z.detach().requires_grad_(True)
-        mean = net.decode(at)
+        mean = net.decode(at, statistics)
         (gradient,) = torch.autograd.grad((net.log_likelihood(x, mean) + log_prior(at)).sum(), at)
     return gradient, mean.detach()

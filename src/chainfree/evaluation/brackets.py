@@ -2,6 +2,7 @@ r"""Bounds on log Z from a generator: what each holds for, and under which assum
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -38,11 +39,11 @@ class LogZBounds:
 @torch.no_grad()
 def log_z_bounds(
     energy: Energy,
-    generator: LatentGenerator,
+    sampler: LatentGenerator,
     *,
     samples: int = 4096,
     rows: Tensor | None = None,
-    source: torch.Generator | None = None,
+    generator: torch.Generator | None = None,
 ) -> LogZBounds:
     r"""Bounds on log Z with the mixture :math:`q = \frac1B\sum_b N(g(z_b), \sigma^2 I)` of B draws of the generator.
 
@@ -52,11 +53,11 @@ def log_z_bounds(
 
     Args:
         energy: ``(B, *event) -> (B,)``.
-        generator: any, best fitted to the energy by :func:`chainfree.fit_generator`.
+        sampler: a generator, best fitted to the energy by :func:`chainfree.fit_generator`.
         samples: B; time and memory are its square.
         rows: independent draws from the energy's own density, ``(N, *event)``, for the upper bound. Data serve only as far
             as the energy fits them: then the bound is the data's cross-entropy, and no bound where the energy does not.
-        source: source of randomness.
+        generator: source of randomness.
 
     Raises:
         ValueError: fewer than 2 samples, or weights that are not finite.
@@ -64,10 +65,9 @@ def log_z_bounds(
     require_positive_int("samples", samples)
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples!r}")
-    training = generator.training
-    draw = generator.eval().sample(samples, generator=source)
-    generator.train(training)
-    log_weights = _log_weights(energy, draw.x, draw.mean, generator)
+    net = copy.deepcopy(sampler).eval()  # the caller's stays in the mode it is in
+    draw = net.sample(samples, generator=generator)
+    log_weights = _log_weights(energy, draw.x, draw.mean, net)
     if not bool(torch.isfinite(log_weights).all()):
         raise ValueError("the energy is not finite on the generator's samples; fit the generator to it first")
     log_sum = torch.logsumexp(log_weights, 0)
@@ -76,15 +76,17 @@ def log_z_bounds(
     importance = LogZ(float(log_sum) - math.log(samples), math.sqrt(max(0.0, variance)), ess)
     upper = upper_error = None
     if rows is not None:
-        above = _log_weights(energy, rows, draw.mean, generator)
+        above = _log_weights(energy, rows, draw.mean, net)
         upper = float(above.mean())
         upper_error = float(above.std() / math.sqrt(len(rows)))
     return LogZBounds(float(log_weights.mean()), importance, upper, upper_error)
 
 
-def _log_weights(energy: Energy, x: Tensor, means: Tensor, generator: LatentGenerator) -> Tensor:
+def _log_weights(energy: Energy, x: Tensor, means: Tensor, net: LatentGenerator) -> Tensor:
+    # distances in float64: of images, those of neighbours are small differences of large numbers
+    bank, log_sigma = means.double(), net.log_sigma.double()
     parts = [
-        -energy_values(energy, part).double() - mixture_log_prob(part, means, generator.log_sigma).double()
+        -energy_values(energy, part).double() - mixture_log_prob(part.double(), bank, log_sigma)
         for part in x.split(1024)
     ]
     return torch.cat(parts)

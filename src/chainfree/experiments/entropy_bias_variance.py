@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..checks import require_positive, require_positive_int
 from ..datasets import load_mnist
-from ..entropy import EntropyEstimator, HMCPosterior, ImportancePosterior, LocalVolume
+from ..entropy import EntropyEstimator, HMCPosterior, ImportancePosterior, LocalVolume, PreconditionedSteps
 from ..generators import LinearGenerator, MLPGenerator
 from .checks import require_each, require_seeds
 from .entropy_bias_picture import picture
@@ -25,21 +25,27 @@ from .entropy_estimators import (
     DEFAULT,
     PAPER,
     Projection,
-    adapt,
+    banks,
     estimators,
     flat_gradient,
     gradient,
+    mean_gradient,
     projection,
     seeded,
     set_scale,
+    settle,
     tune,
     volumes,
 )
 from .entropy_mnist import entropy_on_pca
+from .posterior_truth import ChainTruth, GridTruth, chain_truth, grid_truth
 
 __all__ = ["EntropyBiasVariance"]
 
-_PROBES = 4  # of the local volume on each row of a curved generator: they are cheap beside the chains
+_PROBES = 4  # of the local volume on each row of a curved generator: they are cheap beside the truth
+_CALLS, _CALL_ROWS = 100, 200  # at most, that step sizes and preconditioners settle in
+_BANKED = 5000  # rows at most that see a bank, which has little noise
+_BANK_LATENTS = 2  # at most: with more, a bank's means lie too far apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +61,11 @@ class EntropyBiasVariance:
         curved_sigma: noise scale of the curved generators.
         wide_sigma: the same where the posterior is as wide as the generator's bends.
         width, depth: of the hidden layers of the curved generators.
-        transitions: of the Markov chains that the curved generators' truth is taken from.
-        tuning: steps of Adam that fit the posterior's scale where it has no closed form.
+        grid: nodes an axis that the truth is summed on where a curved generator has two latents.
+        transitions: of the Markov chains that the truth is taken from where it has more; a multiple of four.
+        tuning: steps of Adam that fit the posterior's scale where it has no closed form, and on MNIST as many calls of the
+            local volume that fit its preconditioner; elsewhere a hundred at most.
+        kept: states of the Markov chains on MNIST that are averaged.
         images: of MNIST that principal components are taken of.
         components: of them, latents of the linear generator.
         points: samples whose scores are estimated.
@@ -74,8 +83,10 @@ class EntropyBiasVariance:
     wide_sigma: float = 0.3
     width: int = 32
     depth: int = 2
-    transitions: int = 100
+    grid: int = 601
+    transitions: int = 200
     tuning: int = 500
+    kept: Sequence[int] = (1, 2, 5, 20, 100)
     images: int = 20_000
     components: int = 100
     points: int = 200
@@ -84,9 +95,12 @@ class EntropyBiasVariance:
     seeds: Sequence[int] = (0, 1, 2, 3, 4, 5, 6, 7)
 
     def __post_init__(self) -> None:
-        whole = ("curved_rows", "width", "depth", "transitions", "tuning", "images", "components", "points", "repeats")
-        for name in whole:
+        for name in ("curved_rows", "width", "depth", "grid", "tuning", "images", "components", "points", "repeats"):
             require_positive_int(name, getattr(self, name))
+        require_each("kept", self.kept, require_positive_int)
+        require_positive_int("transitions", self.transitions)
+        if self.transitions % 4:
+            raise ValueError(f"transitions must be a multiple of four, to compare halves, got {self.transitions!r}")
         for name in ("curved_sigma", "wide_sigma"):
             require_positive(name, getattr(self, name))
         require_each("sigmas", self.sigmas, require_positive)
@@ -122,13 +136,22 @@ class EntropyBiasVariance:
             for (latent, dim), rows in zip(self.sizes, self.rows, strict=True)
             for sigma in self.sigmas
         }
-        curved = self._curved_all(self.curved_sigma)
-        wide = self._curved_all(self.wide_sigma)
+        truths: dict[str, dict[str, Any]] = {}
+        curved = self._curved_all(self.curved_sigma, truths)
+        wide = self._curved_all(self.wide_sigma, truths)
         net = LinearGenerator.pca(images, self.components)
-        mnist = entropy_on_pca(net, points=self.points, repeats=self.repeats, tuning=self.tuning, seed=self.seeds[0])
+        mnist = entropy_on_pca(
+            net,
+            points=self.points,
+            repeats=self.repeats,
+            tuning=self.tuning,
+            kept=self.kept,
+            seed=self.seeds[0],
+        )
         figures = {
             "scale_default": _worst(linear, DEFAULT),
             "scale_paper": _worst(linear, PAPER),
+            "scale_default_mnist": mnist["estimators"][DEFAULT]["projection"],
             "scale_nonlinear": _worst(curved, DEFAULT),
             "scale_nonlinear_wide": _worst(wide, DEFAULT),
             "scale_nonlinear_paper": _worst(curved, PAPER),
@@ -137,6 +160,7 @@ class EntropyBiasVariance:
             "passes": passes,
             "linear": _record(linear),
             "nonlinear": _record({**curved, **wide}),
+            "nonlinear_truth": truths,
             "mnist": mnist,
         }
         return figures, picture(linear, passes, mnist, sizes=self.sizes, sigmas=self.sigmas)
@@ -151,48 +175,64 @@ class EntropyBiasVariance:
         # where the bound is highest: the diagonal of the posterior's precision
         best = 1 / torch.sqrt(1 + weight.square().sum(0) / sigma**2)
         found = {}
-        for name, estimator in estimators(best).items():
-            if isinstance(estimator, HMCPosterior):
-                adapt(estimator, net, transitions=100, seed=self.seeds[0])
-            repeated = [gradient(estimator, net, [net.weight], rows=rows, seed=seed) for seed in self.seeds]
+        compared = estimators(best) | (banks(2048) if latent <= _BANK_LATENTS else {})
+        for name, estimator in compared.items():
+            settle(estimator, net, calls=min(self.tuning, _CALLS), rows=_CALL_ROWS, seed=self.seeds[0])
+            n = min(rows, _BANKED) if name.startswith("prior bank") else rows
+            repeated = [gradient(estimator, net, [net.weight], rows=n, seed=seed) for seed in self.seeds]
             found[name] = projection(torch.stack(repeated), exact)
         return found
 
     # -- curved generators ---------------------------------------------------------------------------------------------
 
-    def _curved_all(self, sigma: float) -> dict[str, dict[str, Projection]]:
-        return {
-            f"{_called(int(latent), int(dim), sigma)}, gain {gain:g}": self._curved(int(latent), int(dim), gain, sigma)
-            for latent, dim, gain in self.curved
-        }
+    def _curved_all(self, sigma: float, truths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Projection]]:
+        """How the truths were made is put into ``truths``."""
+        found = {}
+        for latent, dim, gain in self.curved:
+            name = f"{_called(int(latent), int(dim), sigma)}, gain {gain:g}"
+            found[name], truths[name] = self._curved(int(latent), int(dim), gain, sigma)
+        return found
 
-    def _curved(self, latent: int, dim: int, gain: float, sigma: float) -> dict[str, Projection]:
-        """Against the covariance identity over pairs of the generating latent and the end of a long chain."""
+    def _curved(self, latent: int, dim: int, gain: float, sigma: float) -> tuple[dict[str, Projection], dict[str, Any]]:
+        """Against :mod:`chainfree.experiments.posterior_truth`, and how that was made."""
         net = self._perceptron(latent, dim, gain, sigma)
-        chain = HMCPosterior(burn_in=self.transitions - 1, keep=1, identity="covariance", step_size=sigma / 2).double()
-        adapt(chain, net, transitions=300, seed=self.seeds[0])
-        scale = tune(net, steps=self.tuning, rows=100, seed=self.seeds[0])
-        paper = ImportancePosterior(latent, chunk=10)
-        set_scale(paper, scale)
-        others: dict[str, EntropyEstimator] = {
-            **volumes(1, 2, 3, 4, 5),
-            "local volume, solved": LocalVolume(iterations=latent),
-        }
-        truth: list[Tensor] = []
-        found: dict[str, list[Tensor]] = {name: [] for name in (PAPER, *others)}
+        parameters = list(net.layers.parameters())
+        compared = self._compared(net, sigma)
+        truths: list[GridTruth | ChainTruth] = []
+        found: dict[str, list[Tensor]] = {name: [] for name in compared}
         for seed in self.seeds:
             # the same samples for all, so that what they share of the noise cancels
-            truth.append(self._mean_gradient(chain, net, seed, probes=1))
-            found[PAPER].append(self._mean_gradient(paper, net, seed, probes=1))
-            for name, other in others.items():
-                found[name].append(self._mean_gradient(other, net, seed, probes=_PROBES))
-        return {name: projection(torch.stack(rows), torch.stack(truth)) for name, rows in found.items()}
+            draw = net.sample(self.curved_rows, generator=seeded(seed, 1))
+            if latent == 2:
+                truths.append(grid_truth(net, draw, parameters, points=self.grid))
+            else:
+                source = seeded(seed, 2)
+                truths.append(chain_truth(net, draw, parameters, transitions=self.transitions, generator=source))
+            for name, other in compared.items():
+                source, probes = seeded(seed, 3), _PROBES if isinstance(other, LocalVolume) else 1
+                drawn = [mean_gradient(other, net, draw, parameters, generator=source) for _ in range(probes)]
+                found[name].append(torch.stack(drawn).mean(0))
+        true = torch.stack([truth.gradient for truth in truths])
+        return {name: projection(torch.stack(rows), true) for name, rows in found.items()}, _made(truths)
 
-    def _mean_gradient(self, estimator: EntropyEstimator, net: MLPGenerator, seed: int, *, probes: int) -> Tensor:
-        draw = net.sample(self.curved_rows, generator=seeded(seed, 1))
-        source = seeded(seed, 2)
-        surrogates = [estimator(net, draw, generator=source).surrogate.mean() for _ in range(probes)]
-        return flat_gradient(torch.stack(surrogates).mean(), list(net.layers.parameters()))
+    def _compared(self, net: MLPGenerator, sigma: float) -> dict[str, EntropyEstimator]:
+        latent, seed = net.latent_dim, self.seeds[0]
+        scale = tune(net, steps=self.tuning, rows=100, seed=seed)
+        paper, steps = ImportancePosterior(latent, chunk=10), PreconditionedSteps(latent, steps=20)
+        set_scale(paper, scale)
+        set_scale(steps, scale)
+        pairs = HMCPosterior(burn_in=3, keep=1, identity="covariance", step_size=sigma / 2)
+        compared: dict[str, EntropyEstimator] = {
+            PAPER: paper,
+            "20 gradient steps": steps,
+            "HMC, pairs over 4 transitions": pairs.to(scale.dtype),
+            **volumes(scale, 1, 2, 3, 4, 5),
+            "local volume, solved": LocalVolume(latent, iterations=latent).to(scale.dtype),
+            **(banks(2048, 16_384) if latent <= _BANK_LATENTS else {}),
+        }
+        for estimator in compared.values():
+            settle(estimator, net, calls=min(self.tuning, _CALLS), rows=_CALL_ROWS, seed=seed)
+        return compared
 
     def _perceptron(self, latent: int, dim: int, gain: float, sigma: float) -> MLPGenerator:
         bounds = (sigma, sigma)
@@ -215,6 +255,30 @@ class EntropyBiasVariance:
 
 def _called(latent: int, dim: int, sigma: float) -> str:
     return f"{latent} -> {dim}, sigma {sigma:g}"
+
+
+def _made(truths: Sequence[GridTruth | ChainTruth]) -> dict[str, Any]:
+    """What tells whether a truth is one: the finest posterior on the grid, or the chains after half of their length."""
+    figures: dict[str, Any] = {"spread": _mean([truth.spread for truth in truths])}
+    chains = [truth for truth in truths if isinstance(truth, ChainTruth)]
+    if not chains:
+        nodes = min(truth.finest for truth in truths if isinstance(truth, GridTruth))
+        return {"by": "grid"} | figures | {"fewest_nodes_in_a_posterior": round(nodes, 1)}
+    half = torch.stack([truth.half.gradient for truth in chains])
+    return {
+        "by": "chain",
+        **figures,
+        "spread_after_half": _mean([truth.half.spread for truth in chains]),
+        "spread_gained": _mean([truth.spread - truth.half.spread for truth in chains]),
+        "half_on_whole": projection(half, torch.stack([truth.gradient for truth in chains])).as_figures(),
+        "acceptance": round(sum(truth.acceptance for truth in chains) / len(chains), 3),
+    }
+
+
+def _mean(values: Sequence[float]) -> dict[str, float]:
+    each = torch.tensor(values, dtype=torch.float64)
+    error = each.std() / math.sqrt(len(each))
+    return {"mean": round(float(each.mean()), 4), "standard_error": round(float(error), 4)}
 
 
 def _worst(cases: Mapping[str, Mapping[str, Projection]], name: str) -> float:

@@ -17,26 +17,30 @@ from ..entropy import (
     LearnedPosterior,
     LocalVolume,
     PreconditionedSteps,
+    PriorBank,
 )
-from ..generators import LatentGenerator
+from ..generators import Draw, LatentGenerator
 
 __all__ = [
     "DEFAULT",
     "PAPER",
     "Projection",
-    "adapt",
+    "banks",
     "estimators",
     "flat_gradient",
     "gradient",
+    "mean_gradient",
     "projection",
     "seeded",
     "set_scale",
+    "settle",
     "tune",
     "volumes",
 ]
 
 PAPER = "20 weighted draws (paper)"
-DEFAULT = f"local volume, {LocalVolume().iterations} iterations"
+_BANK_ROWS = 256  # at a time: the cost grows with the product of rows and bank
+DEFAULT = f"local volume, {LocalVolume(1).iterations} iterations"
 
 
 def estimators(scale: Tensor) -> dict[str, EntropyEstimator]:
@@ -59,14 +63,34 @@ def estimators(scale: Tensor) -> dict[str, EntropyEstimator]:
     return {
         **learned,
         "HMC, 2 + 2 transitions": HMCPosterior(step_size=least).to(scale.dtype),
-        **volumes(1, 2, 3, 4),
+        **volumes(scale, 1, 2, 3, 4),
     }
 
 
-def volumes(*iterations: int) -> dict[str, LocalVolume]:
-    """By name, the default among them."""
-    wanted = sorted({*iterations, LocalVolume().iterations})
-    return {f"local volume, {n} iteration{'s' * (n > 1)}": LocalVolume(iterations=n) for n in wanted}
+def volumes(scale: Tensor, *iterations: int) -> dict[str, LocalVolume]:
+    """By name, the default among them; of as many latents as ``scale`` and of its type."""
+    wanted = sorted({*iterations, LocalVolume(1).iterations})
+    return {
+        f"local volume, {n} iteration{'s' * (n > 1)}": LocalVolume(len(scale), iterations=n).to(scale.dtype)
+        for n in wanted
+    }
+
+
+def banks(*sizes: int) -> dict[str, PriorBank]:
+    """By name; each row sees a bank of this many means, in :func:`mean_gradient`."""
+    return {f"prior bank of {size:,}": PriorBank(extra=size - _BANK_ROWS) for size in sizes}
+
+
+def settle(estimator: EntropyEstimator, net: LatentGenerator, *, calls: int, rows: int, seed: int) -> None:
+    """Let what an estimator carries from call to call reach its rest, and hold it there; a posterior's scale is given."""
+    generator = seeded(seed, 77)
+    if isinstance(estimator, HMCPosterior):
+        for _ in range(max(1, calls // (estimator.burn_in + estimator.keep))):
+            estimator.reconstruct(net, net.sample(rows, generator=generator), generator)
+    elif isinstance(estimator, LocalVolume):
+        for _ in range(calls):
+            estimator(net, net.sample(rows, generator=generator), generator=generator)
+        estimator.eval()
 
 
 def set_scale(posterior: LearnedPosterior, scale: Tensor) -> None:
@@ -82,13 +106,6 @@ def seeded(*numbers: int) -> torch.Generator:
     for number in numbers:
         seed = 1_000_003 * seed + number
     return torch.Generator().manual_seed(seed % 2**62)
-
-
-def adapt(hmc: HMCPosterior, net: LatentGenerator, *, transitions: int, seed: int) -> None:
-    """Let the step size settle."""
-    generator = seeded(seed, 77)
-    for _ in range(max(1, transitions // (hmc.burn_in + hmc.keep))):
-        hmc.reconstruct(net, net.sample(200, generator=generator), generator)
 
 
 def tune(net: LatentGenerator, *, steps: int, rows: int, seed: int, lr: float = 0.02) -> Tensor:
@@ -113,12 +130,32 @@ def gradient(
     """The estimated gradient over ``rows`` fresh samples, one vector."""
     generator = seeded(seed, 1)
     draw = net.sample(rows, generator=generator)
-    return flat_gradient(estimator(net, draw, generator=generator).surrogate.mean(), parameters)
+    return mean_gradient(estimator, net, draw, parameters, generator=generator)
 
 
-def flat_gradient(value: Tensor, parameters: Sequence[Parameter]) -> Tensor:
-    """The gradient of a scalar as one vector; zero where nothing leads."""
-    found = torch.autograd.grad(value, list(parameters), allow_unused=True)
+def mean_gradient(
+    estimator: EntropyEstimator,
+    net: LatentGenerator,
+    draw: Draw,
+    parameters: Sequence[Parameter],
+    *,
+    generator: torch.Generator,
+) -> Tensor:
+    """The same over this draw; its graph stays. Banks see few rows at a time, and many means."""
+    if not isinstance(estimator, PriorBank):
+        surrogate = estimator(net, draw, generator=generator).surrogate.mean()
+        return flat_gradient(surrogate, parameters, keep=True)
+    total = torch.zeros(())
+    for rows in torch.arange(len(draw.z)).split(_BANK_ROWS):
+        part = Draw(draw.x[rows], draw.z[rows], draw.mean[rows], draw.noise[rows])
+        surrogate = estimator(net, part, generator=generator).surrogate.sum() / len(draw.z)
+        total = total + flat_gradient(surrogate, parameters, keep=True)
+    return total
+
+
+def flat_gradient(value: Tensor, parameters: Sequence[Parameter], *, keep: bool = False) -> Tensor:
+    """The gradient of a scalar as one vector; zero where nothing leads. ``keep`` keeps the graph."""
+    found = torch.autograd.grad(value, list(parameters), allow_unused=True, retain_graph=keep)
     parts = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
     return torch.cat([part.flatten() for part in parts])
 

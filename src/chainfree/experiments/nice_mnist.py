@@ -7,10 +7,11 @@ et al., 2019, arXiv 1901.08508.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ from ..checks import require_in_unit_interval, require_non_negative, require_pos
 from ..datasets import DequantisedBatches, LogitTransform, dequantise, load_mnist, train_held_out_split
 from ..energies import Gaussian
 from ..energies.layers import Activation
-from ..engine import Constant, Cosine, Engine, OptimizerSettings, ScheduleSettings
+from ..engine import Constant, Cosine, Engine, OptimizerSettings, ScheduleSettings, TrainingDivergedError
 from ..engine.callbacks import Callback
 from ..entropy import LocalVolume
 from ..generators.critics import MLPCritic
@@ -29,7 +30,7 @@ from ..losses import MaximumLikelihood, SlicedScoreMatching
 from ..objectives import MEG, VERA
 from .checks import require_each, require_seeds
 from .nice_start import CentredNICE, PrincipalGenerator
-from .timed_fit import TimedFit, steps_within, timed_fit
+from .timed_fit import TimedFit, never_started, steps_within, timed_fit
 
 __all__ = ["NiceMNIST"]
 
@@ -39,24 +40,36 @@ _CHUNK = 1000  # rows evaluated at a time
 _START_ROWS = 10_000
 _LOOKED_AT = 2000  # of the validation rows: enough to choose by, and a look stays short
 _EXACT: Method = "maximum_likelihood"
+_GAMES: tuple[Method, ...] = "meg", "vera"
 
 
 def _default_rates() -> dict[str, Sequence[float]]:
     return {
-        "maximum_likelihood": (3e-4, 1e-3, 3e-3),
-        "sliced_score_matching": (5e-5, 1e-4, 2e-4),
-        "meg": (5e-5, 1e-4, 2e-4),
-        "vera": (5e-5, 1e-4, 2e-4),
+        "maximum_likelihood": (1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 1e-2),
+        "sliced_score_matching": (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4),
+        "meg": (1e-4, 2e-4),
+        "vera": (2e-5, 5e-5, 1e-4, 1.5e-4, 2e-4, 3e-4),
     }
+
+
+def _default_entropy_weights() -> dict[str, Sequence[float]]:
+    return {"meg": (1.0, 10.0, 100.0)}
+
+
+class _Candidate(NamedTuple):
+    """What is searched; ``entropy_weight`` means nothing to methods without a generator."""
+
+    rate: float
+    entropy_weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class NiceMNIST:
     """Settings of the experiment.
 
-    Every method trains the same NICE from the same start on the same stream of dequantised logits for the same time. The
-    learning rate of its energy is the one of its candidates whose short fit ended best on validation images; then it is
-    trained for ``seconds``, and the averaged weights that were best on validation images are judged on the test images, once.
+    Every method trains the same NICE from the same start on the same stream of dequantised logits for the same time. Its
+    candidate is the one whose short fit ended best on validation images; then it is trained for ``seconds``, and the averaged
+    weights that were best on validation images are judged on the test images, once.
 
     Args:
         preset: a name for these settings, which the result repeats.
@@ -65,7 +78,9 @@ class NiceMNIST:
         steps: by method, in place of what is measured: those of an earlier result repeat it.
         search_seconds: of the short fit of every candidate; not needed where there is one.
         probe_seconds: of the measurement of a step.
-        rates: by method, candidates for the energy's learning rate, as many for every method.
+        rates: by method, candidates for the energy's learning rate.
+        entropy_weights: the same for λ of ``meg`` and ``vera``, 1 where nothing is said. All pairs of a rate and a weight
+            are tried, as many for every method.
         player_rate: learning rate of generators and critics.
         betas: of Adam in the games.
         ema: decay of the moving average of the weights.
@@ -86,9 +101,10 @@ class NiceMNIST:
     methods: Sequence[Method] = get_args(Method)
     seconds: float = 180.0
     steps: Mapping[str, int] = field(default_factory=dict)
-    search_seconds: float = 30.0
-    probe_seconds: float = 3.0
+    search_seconds: float = 16.0
+    probe_seconds: float = 2.0
     rates: Mapping[str, Sequence[float]] = field(default_factory=_default_rates)
+    entropy_weights: Mapping[str, Sequence[float]] = field(default_factory=_default_entropy_weights)
     player_rate: float = 1e-3
     betas: Sequence[float] = (0.5, 0.99)
     ema: float = 0.995
@@ -143,10 +159,22 @@ class NiceMNIST:
         for method, rates in self.rates.items():
             _require_method("rates", method)
             require_each("rates", rates, require_positive)
-        if len({len(self.rates[method]) for method in self.methods}) > 1:
+        for method, weights in self.entropy_weights.items():
+            if method not in _GAMES:
+                raise ValueError(
+                    f"entropy_weights has {method!r}, but only {' and '.join(_GAMES)} have an entropy's weight"
+                )
+            require_each("entropy_weights", weights, require_positive)
+        counts = {method: len(self._candidates(method)) for method in self.methods}
+        if len(set(counts.values())) > 1:
             raise ValueError(
-                "rates must have as many candidates for every method: the search is part of the comparison"
+                "rates, times entropy_weights, must be as many candidates for every method: the search is part of the "
+                f"comparison; got {', '.join(f'{count} for {method}' for method, count in counts.items())}"
             )
+
+    def _candidates(self, method: str) -> list[_Candidate]:
+        pairs = itertools.product(self.rates[method], self.entropy_weights.get(method, (1.0,)))
+        return [_Candidate(float(rate), float(weight)) for rate, weight in pairs]
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -164,29 +192,35 @@ class NiceMNIST:
             "seconds": {},
             "steps": {},
             "learning_rate": {},
-            "validation_by_learning_rate": {},
+            "entropy_weight": {},
+            "on_the_edge": {},
+            "validation_by_candidate": {},
             "references": self._references(data),
         }
         fits: dict[str, list[TimedFit]] = {}
         for method in self.methods:
             for seed in self.seeds:
-                rate, tried = self._choose(method, data, seed)
-                fit = self._fit(method, rate, data, seed)
+                chosen, tried = self._choose(method, data, seed)
+                fit = self._fit(method, chosen, data, seed)
                 fits.setdefault(method, []).append(fit)
                 found = self._log_likelihood(fit.best, data.test)
                 pixels = found + data.volume
+                last = self._log_likelihood(fit.last, data.test)
                 for name, value in [
                     ("log_likelihood", found),
                     ("log_likelihood_of_pixels", pixels),
                     ("bits_per_dimension", math.log2(_LEVELS) - pixels / data.test.shape[1] / math.log(2)),
-                    ("log_likelihood_at_the_end", self._log_likelihood(fit.last, data.test)),
+                    ("log_likelihood_at_the_end", last if math.isfinite(last) else None),
                     ("ended", fit.ended),
                     ("seconds", round(fit.seconds, 1)),
                     ("steps", fit.steps),
-                    ("learning_rate", rate),
-                    ("validation_by_learning_rate", tried),
+                    ("learning_rate", chosen.rate),
+                    ("on_the_edge", self._edges(method, chosen)),
+                    ("validation_by_candidate", tried),
                 ]:
                     figures[name].setdefault(method, []).append(value)
+                if method in _GAMES:
+                    figures["entropy_weight"].setdefault(method, []).append(chosen.entropy_weight)
         reached = figures["log_likelihood"]
         if _EXACT in reached:
             figures["below_maximum_likelihood"] = {
@@ -195,41 +229,57 @@ class NiceMNIST:
             }
         return figures, _picture(fits, figures["references"])
 
-    def _choose(self, method: Method, data: _Data, seed: int) -> tuple[float, dict[str, float | None]]:
+    def _choose(self, method: Method, data: _Data, seed: int) -> tuple[_Candidate, dict[str, float | None]]:
         """The candidate whose short fit ended best, and what each ended with; ``None`` if it diverged."""
-        rates = self.rates[method]
-        if len(rates) == 1:
-            return float(rates[0]), {}
-        fits = {rate: self._fit(method, rate, data, seed, search=True) for rate in rates}
-        ends = {rate: fit.curve[1][-1] for rate, fit in fits.items() if fit.ended == "completed"}
-        best = max(ends, key=ends.__getitem__, default=min(rates))
-        return float(best), {f"{rate:g}": ends.get(rate) for rate in rates}
+        candidates = self._candidates(method)
+        if len(candidates) == 1:
+            return candidates[0], {}
+        ends: dict[_Candidate, float] = {}
+        for candidate in candidates:
+            fit = self._fit(method, candidate, data, seed, search=True)
+            if fit.ended == "completed" and math.isfinite(fit.curve[1][-1]):
+                ends[candidate] = fit.curve[1][-1]
+        best = max(ends, key=ends.__getitem__, default=min(candidates))
+        return best, {self._called(method, candidate): ends.get(candidate) for candidate in candidates}
 
-    def _fit(self, method: Method, rate: float, data: _Data, seed: int, *, search: bool = False) -> TimedFit:
+    def _called(self, method: Method, candidate: _Candidate) -> str:
+        searched = len(self.entropy_weights.get(method, ())) > 1
+        return f"{candidate.rate:g}" + (f", entropy weight {candidate.entropy_weight:g}" if searched else "")
+
+    def _edges(self, method: Method, chosen: _Candidate) -> list[str]:
+        """What of the winner is the least or the greatest that was tried: better ones may lie beyond."""
+        grids = {"learning_rate": self.rates[method], "entropy_weight": self.entropy_weights.get(method, (1.0,))}
+        return [
+            name
+            for (name, grid), value in zip(grids.items(), chosen, strict=True)
+            if len(grid) > 1 and value in (min(grid), max(grid))
+        ]
+
+    def _fit(self, method: Method, candidate: _Candidate, data: _Data, seed: int, *, search: bool = False) -> TimedFit:
         def make(callbacks: list[Callback]) -> Engine:
             # at a constant rate a candidate has to be stable where the long fit will spend its time
             schedule = Constant() if search else Cosine()
-            return self._engine(method, rate, data.start, seed, callbacks=callbacks, schedule=schedule)
+            return self._engine(method, candidate, data.start, seed, callbacks=callbacks, schedule=schedule)
 
         def stream() -> DequantisedBatches:
             return DequantisedBatches(data.train, transform=self._transform, size=self.batch, seed=seed)
 
+        def look(energy: torch.nn.Module) -> float:
+            return _mean_log_prob(energy, data.validation)
+
         steps = None if search else self.steps.get(method)
         if steps is None:
             seconds = self.search_seconds if search else self.seconds
-            steps = steps_within(make, stream(), seconds=seconds, probe=min(self.probe_seconds, seconds))
-        return timed_fit(
-            make,
-            stream(),
-            steps=steps,
-            looks=1 if search else self.looks,
-            look=lambda energy: _mean_log_prob(energy, data.validation),
-        )
+            try:
+                steps = steps_within(make, stream(), seconds=seconds, probe=min(self.probe_seconds, seconds))
+            except TrainingDivergedError:
+                return never_started(make, look=look)
+        return timed_fit(make, stream(), steps=steps, looks=1 if search else self.looks, look=look)
 
     def _engine(
         self,
         method: Method,
-        rate: float,
+        candidate: _Candidate,
         start: Tensor,
         seed: int,
         *,
@@ -239,7 +289,7 @@ class NiceMNIST:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             energy = self._nice(start)
-            objective = self._objective(method, start)
+            objective = self._objective(method, start, candidate.entropy_weight)
         players = ["energy"] if not isinstance(objective, MEG | VERA) else list(objective.players(energy))
         betas = OptimizerSettings().betas if len(players) == 1 else (self.betas[0], self.betas[1])
         return Engine(
@@ -247,7 +297,7 @@ class NiceMNIST:
             objective,
             seed=seed,
             optimizer={
-                name: OptimizerSettings(lr=rate if name == "energy" else self.player_rate, betas=betas)
+                name: OptimizerSettings(lr=candidate.rate if name == "energy" else self.player_rate, betas=betas)
                 for name in players
             },
             schedule=schedule,
@@ -262,7 +312,9 @@ class NiceMNIST:
             start, couplings=self.couplings, width=self.width, depth=self.depth, activation=self.activation
         )
 
-    def _objective(self, method: Method, start: Tensor) -> MaximumLikelihood | SlicedScoreMatching | MEG | VERA:
+    def _objective(
+        self, method: Method, start: Tensor, entropy_weight: float
+    ) -> MaximumLikelihood | SlicedScoreMatching | MEG | VERA:
         if method == _EXACT:
             return MaximumLikelihood()
         if method == "sliced_score_matching":
@@ -272,10 +324,11 @@ class NiceMNIST:
         generator = PrincipalGenerator(start, self.latent_dim, width=width, depth=depth, sigma_bounds=(low, high))
         if method == "meg":
             critic = MLPCritic(start.shape[1], self.latent_dim, width=width, depth=depth)
-            return MEG(generator, critic, gradient_penalty=self.gradient_penalty)
+            return MEG(generator, critic, entropy_weight=entropy_weight, gradient_penalty=self.gradient_penalty)
         return VERA(
             generator,
-            entropy=LocalVolume(iterations=self.entropy_iterations),
+            entropy=LocalVolume(self.latent_dim, iterations=self.entropy_iterations),
+            entropy_weight=entropy_weight,
             entropy_samples=self.entropy_samples,
             gradient_penalty=self.gradient_penalty,
         )

@@ -13,7 +13,7 @@ from ..engine import Engine, TrainingDivergedError
 from ..engine.callbacks import Callback
 from ..typing import Batches
 
-__all__ = ["Clock", "TimedFit", "steps_within", "timed_fit"]
+__all__ = ["Clock", "TimedFit", "never_started", "steps_within", "timed_fit"]
 
 _UNTIMED = 5  # steps that allocate and compile
 
@@ -109,6 +109,13 @@ def timed_fit(
         raise KeyboardInterrupt(f"training was stopped by {engine.interrupted_by} at step {engine.step}")
     curve = clock.seconds, clock.values
     return TimedFit(engine.step, ended, curve, clock.best, engine.averaged().state_dict())
+
+
+def never_started(make: Callable[[list[Callback]], Engine], *, look: Callable[[torch.nn.Module], float]) -> TimedFit:
+    """The fit of what diverged while its steps were measured: none, and the start."""
+    start = make([]).averaged()
+    state = start.state_dict()
+    return TimedFit(0, "diverged", ([0.0], [look(start)]), state, state)
 
 
 class _Rate(Callback):

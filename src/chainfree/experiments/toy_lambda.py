@@ -22,7 +22,7 @@ from ..energies import Coordinates, FourierMLP, Gaussian, InCoordinates, Tilted
 from ..engine import Engine, OptimizerSettings, TrainingDivergedError
 from ..entropy import ImportancePosterior, PriorBank
 from ..evaluation import log_z_quadrature, nll_gap
-from ..generators import LatentGenerator, MLPGenerator, ResidualGenerator
+from ..generators import ResidualGenerator
 from ..objectives import VERA, WeightedNegatives
 from ..plotting.grid import on_grid, planar_grid
 from ..plotting.style import DENSITY_MAP, finish, new_figure, style
@@ -31,6 +31,7 @@ from .checks import require_each, require_seeds
 
 __all__ = ["ToyLambda"]
 
+_DEFENSIVE = 0.2  # of the negatives
 Game = Literal["paper", "weighted"]
 _GAMES: Mapping[Game, str] = {"paper": "The paper's\ngame", "weighted": "Weighted\nnegatives"}
 
@@ -39,14 +40,15 @@ _GAMES: Mapping[Game, str] = {"paper": "The paper's\ngame", "weighted": "Weighte
 class ToyLambda:
     """Settings of the experiment.
 
-    Both games have the same energy, learning rate and number of rounds, in coordinates where the data have variance 1.
+    Both games have the same energy, generator, learning rate, number of rounds and of negative samples, in coordinates where
+    the data have variance 1.
 
     Args:
         density: a toy density.
         weights: of the entropy, lambda.
-        latent_dim: of the paper's generator, a perceptron; the other's has two latents.
+        latent_dim: of the generator.
         gradient_penalty: gamma of the paper's game; the other has none.
-        samples: a round of the weighted game.
+        samples: negatives a round, at least 2. In the weighted game a fifth of them are from a wide normal.
         rounds, batch, lr: of training by Adam.
         ema: decay of the moving average that is judged.
         deviations: half the side of the box that log Z is integrated over, in standard deviations of the data.
@@ -59,7 +61,7 @@ class ToyLambda:
     weights: Sequence[float] = (0.01, 0.1, 1.0)
     latent_dim: int = 2
     gradient_penalty: float = 0.1
-    samples: int = 256
+    samples: int = 320
     rounds: int = 3000
     batch: int = 128
     lr: float = 1e-3
@@ -73,6 +75,8 @@ class ToyLambda:
         toy_density(self.density)
         for name in ("latent_dim", "samples", "rounds", "batch", "points", "held_out"):
             require_positive_int(name, getattr(self, name))
+        if self.samples < 2:
+            raise ValueError(f"samples must be at least 2, for a generator and a wide normal, got {self.samples!r}")
         require_positive("lr", self.lr)
         require_positive("deviations", self.deviations)
         require_non_negative("gradient_penalty", self.gradient_penalty)
@@ -122,23 +126,29 @@ class ToyLambda:
         return InCoordinates(engine.averaged_energy(), coordinates), ended
 
     def _paper(self, weight: float) -> VERA:
-        net: LatentGenerator = MLPGenerator(self.latent_dim, 2)
         return VERA(
-            net,
+            self._generator(),
             entropy=ImportancePosterior(self.latent_dim),
             entropy_weight=weight,
             gradient_penalty=self.gradient_penalty,
+            samples=self.samples,
         )
 
     def _weighted(self, weight: float) -> VERA:
+        defensive = max(1, round(self.samples * _DEFENSIVE))
+        own = self.samples - defensive
         wide = Gaussian(torch.zeros(2), 4 * torch.eye(2))
         return VERA(
-            ResidualGenerator(2, 2),
+            self._generator(),
             entropy=PriorBank(),
             entropy_weight=weight,
             gradient_penalty=0.0,
-            negatives=WeightedNegatives(samples=self.samples, defensive=wide),
+            negatives=WeightedNegatives(defensive=wide, share=defensive / own),
+            samples=own,
         )
+
+    def _generator(self) -> ResidualGenerator:
+        return ResidualGenerator(self.latent_dim, 2)
 
     # -- the picture ---------------------------------------------------------------------------------------------------
 

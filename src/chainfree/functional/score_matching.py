@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import ContractError, energy_values, require_positive_int
+from ..checks import ContractError, energy_values, require_eager, require_positive_int
 from ..typing import Energy
 
 __all__ = ["ScoreMatchingTerms", "exact_score_matching", "exact_terms", "sliced_score_matching", "sliced_terms"]
@@ -139,10 +139,7 @@ def _gradient(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows to differentiate by, their energies and the energy's gradient, with the graph of all."""
     if not x.is_floating_point():
         raise ContractError(f"score matching takes gradients in the rows, which are {x.dtype}; convert them to floats")
-    if hasattr(energy, "_orig_mod"):  # torch would say so deep in its backward pass, in words about donated buffers
-        raise ContractError(
-            "the energy is compiled, and torch.compile has no second derivatives; train without compile"
-        )
+    require_eager(energy, "score matching")
     rows = x if x.requires_grad else x.detach().requires_grad_()  # a new tensor: the caller's stays as it is
     values = energy_values(energy, rows)
     gradient = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checks import ContractError, require_positive, require_positive_int
 from ..energies.layers import full_precision
-from .normalisation import BatchNorm
+from .normalisation import BatchNorm, Statistics, applying, collecting
 
 __all__ = ["Draw", "LatentGenerator"]
 
@@ -20,17 +20,31 @@ __all__ = ["Draw", "LatentGenerator"]
 class Draw(NamedTuple):
     """What :meth:`LatentGenerator.sample` returns; all but ``z`` and ``noise`` carry the generator's graph.
 
+    With ``statistics`` any other latents can be decoded by the function that made these samples, also after the generator
+    has seen other batches. Their graph lives as long as the draw.
+
     Args:
         x: samples, ``(B, *event)``: ``mean + sigma * noise``.
         z: the latents that made them, ``(B, latent_dim)``.
         mean: g(z), ``(B, *event)``.
         noise: ε, ``(B, *event)``.
+        statistics: of every batch norm, in the order of the pass; none in evaluation mode.
     """
 
     x: Tensor
     z: Tensor
     mean: Tensor
     noise: Tensor
+    statistics: Statistics = ()
+
+    def first(self, n: int | None) -> Draw:
+        """Its first ``n`` rows, or all; the statistics stay those of the whole batch."""
+        return Draw(self.x[:n], self.z[:n], self.mean[:n], self.noise[:n], self.statistics)
+
+    @property
+    def constants(self) -> Statistics:
+        """The statistics without their graph, for passes that no parameter is to be differentiated through."""
+        return tuple((mean.detach(), variance.detach()) for mean, variance in self.statistics)
 
 
 class LatentGenerator(nn.Module, ABC):
@@ -38,9 +52,10 @@ class LatentGenerator(nn.Module, ABC):
 
     Grathwohl et al., "No MCMC for Me", ICLR 2021, arXiv 2010.04230, section 3.
 
-    A subclass defines :meth:`forward`. The pass of :meth:`sample` takes batch statistics, if there are any; :meth:`decode`
-    then applies the same function to other latents, so that a posterior never sees another generator than the samples did.
-    Neither is in half precision, whatever autocast says: differences of the size of σ are divided by its square.
+    A subclass defines :meth:`forward`. The pass of :meth:`sample` takes batch statistics, if there are any, and hands them
+    out with the draw. With them :meth:`decode` applies the same function to other latents, and has the same derivatives in
+    the parameters, so that a posterior never sees another generator than the samples did. Neither is in half precision,
+    whatever autocast says: differences of the size of σ are divided by its square.
 
     Args:
         latent_dim: features of z.
@@ -104,7 +119,7 @@ class LatentGenerator(nn.Module, ABC):
             ContractError: :meth:`forward` does not return ``(n, *event)``.
         """
         z = self.latents(n, generator)
-        with full_precision(z):
+        with full_precision(z), collecting() as taken:
             mean: Tensor = self(z)
         if mean.shape != (n, *self.event_shape):
             raise ContractError(
@@ -112,19 +127,30 @@ class LatentGenerator(nn.Module, ABC):
                 f"return {(n, *self.event_shape)}"
             )
         noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        return Draw(mean + self.sigma * noise, z, mean, noise)
+        return Draw(mean + self.sigma * noise, z, mean, noise, tuple(taken))
 
-    def decode(self, z: Tensor) -> Tensor:
-        """g(z) with the batch statistics of the last :meth:`forward`; nothing of the generator changes."""
-        held = [module for module in self.modules() if isinstance(module, BatchNorm)]
-        for module in held:
-            module.held = True
-        try:
-            with full_precision(z):
-                mean: Tensor = self(z)
-        finally:
-            for module in held:
-                module.held = False
+    def decode(self, z: Tensor, statistics: Statistics = ()) -> Tensor:
+        """g(z) with these batch statistics; nothing of the generator changes.
+
+        Args:
+            z: ``(B, latent_dim)``.
+            statistics: :attr:`Draw.statistics`, to differentiate in the parameters as the draw's own pass does, or
+                :attr:`Draw.constants`. Without any the running averages are used, which is for evaluation mode.
+
+        Raises:
+            ContractError: no statistics for batch norms in training mode, or not as many as there are batch norms.
+        """
+        if statistics:
+            with full_precision(z), applying(statistics):
+                given: Tensor = self(z)
+            return given
+        if any(isinstance(module, BatchNorm) and module.training for module in self.modules()):
+            raise ContractError(
+                f"{type(self).__name__} has batch norms in training mode, so decode needs the statistics of a draw; pass "
+                "draw.statistics, or use eval() for the running averages"
+            )
+        with full_precision(z):
+            mean: Tensor = self(z)
         return mean
 
     @torch.no_grad()
@@ -138,18 +164,19 @@ class LatentGenerator(nn.Module, ABC):
         if not norms:
             return
         require_positive_int("batches", batches)
-        training = self.training
+        training, momenta = self.training, [norm.momentum for norm in norms]
         self.train()
-        sums = [(torch.zeros_like(m.running_mean), torch.zeros_like(m.running_variance)) for m in norms]
-        for _ in range(batches):
-            self(self.latents(n, generator))
-            for norm, (mean, variance) in zip(norms, sums, strict=True):
-                mean.add_(norm.mean, alpha=1 / batches)
-                variance.add_(norm.variance, alpha=1 / batches)
-        for norm, (mean, variance) in zip(norms, sums, strict=True):
-            norm.running_mean.copy_(mean)
-            norm.running_variance.copy_(variance)
-        self.train(training)
+        try:
+            for batch in range(batches):
+                for norm in norms:
+                    norm.momentum = 1 / (batch + 1)  # the first forgets what was there
+                z = self.latents(n, generator)
+                with full_precision(z):
+                    self(z)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+            self.train(training)
 
     def log_likelihood(self, x: Tensor, mean: Tensor) -> Tensor:
         r""":math:`\log N(x; g(z), \sigma^2 I)` of every row in nats, ``(..., *event) -> (...)``; ``mean`` is g(z)."""

@@ -27,7 +27,7 @@ class DeconvGenerator(LatentGenerator):
         size: height and width in pixels; divisible by ``2 ** len(widths)``.
         widths: channels of the grid and after every doubling but the last, the widest first.
         activation: of the hidden layers.
-        batch_norm: normalise every hidden layer, with :class:`BatchNorm`'s held statistics.
+        batch_norm: normalise every hidden layer, with :class:`BatchNorm`.
         output: the last activation: ``tanh`` for pixels in [-1, 1], ``sigmoid`` for [0, 1], ``none`` for any.
         sigma, sigma_bounds: see :class:`LatentGenerator`.
 

@@ -21,7 +21,7 @@ class MLPGenerator(LatentGenerator):
         width: units of a hidden layer.
         depth: hidden layers.
         activation: of the hidden layers.
-        batch_norm: normalise every hidden layer over the batch, with :class:`BatchNorm`'s held statistics.
+        batch_norm: normalise every hidden layer over the batch, with :class:`BatchNorm`.
         sigma, sigma_bounds: see :class:`LatentGenerator`.
 
     Raises:

@@ -14,7 +14,7 @@ from ..functional.entropy import mixture_log_prob
 from ..functional.importance import self_normalised
 from ..generators.base import LatentGenerator
 from ..typing import Batch, Energy, Update
-from .contrast import descent
+from .contrast import descent, trainable
 from .negatives import WeightedNegatives
 
 __all__ = ["Amortised"]
@@ -35,7 +35,7 @@ class Amortised(nn.Module):
         generator: q.
         entropy: estimator of the entropy's gradient; :class:`chainfree.entropy.LocalVolume` by default.
         negatives: the proposals of the third term and c; ``None`` leaves it out.
-        samples: of the generator a round, where ``negatives`` does not say.
+        samples: of the generator a round.
         start: β at the first round, in (0, 1].
         annealing: rounds over which β rises to 1, geometrically.
 
@@ -60,18 +60,18 @@ class Amortised(nn.Module):
             raise ValueError(f"start is a share of the energy, at most 1, got {start!r}")
         require_non_negative("annealing", annealing)
         self.generator = generator
-        self.entropy = LocalVolume() if entropy is None else entropy
+        self.entropy = LocalVolume(generator.latent_dim) if entropy is None else entropy
         self.negatives = negatives
-        self.samples = samples if negatives is None else negatives.samples
+        self.samples = samples
         self.start = start
         self.annealing = annealing
-        self._defensive = nn.ModuleList() if negatives is None else negatives.modules()
+        self._defensive = nn.ModuleList() if negatives is None else negatives.held_modules()
 
     def players(self, energy: nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
         """The posterior's scale if the entropy's estimator learns one, and the generator."""
-        players = {"generator": [p for p in self.generator.parameters() if p.requires_grad]}
+        players = {"generator": trainable(self.generator)}
         if isinstance(self.entropy, LearnedPosterior):
-            return {"posterior": list(self.entropy.parameters()), **players}
+            return {"posterior": trainable(self.entropy), **players}
         return players
 
     def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
@@ -86,11 +86,11 @@ class Amortised(nn.Module):
         metrics = {"energy_samples": values.mean(), "sigma": self.generator.sigma.detach(), **estimate.metrics}
         if self.negatives is not None:
             proposals = self.negatives.propose(self.generator, draw, generator)
-            with torch.no_grad():
-                # the samples' energies are known; only the defensive rows' are not
-                rest = energy_values(energy, proposals.x[len(draw.x) :])
-                energies = torch.cat([values, rest])
-            weights = self_normalised(-beta * energies - proposals.log_density, clip=self.negatives.clip)
+            wide = proposals.x[len(draw.x) :]
+            if len(wide):  # the samples' own energies are known
+                with torch.no_grad():
+                    values = torch.cat([values, energy_values(energy, wide)])
+            weights = self_normalised(-beta * values - proposals.log_density, clip=self.negatives.clip)
             seen = mixture_log_prob(proposals.x, draw.mean, self.generator.log_sigma)
             loss = loss - self.negatives.covering * (weights.values * seen).sum()
             metrics["negatives_ess"] = weights.effective_sample_size

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from ..checks import energy_values
+from ..checks import energy_values, require_eager
 from ..functional.importance import Weights, self_normalised
 from ..typing import Energy
 
@@ -61,6 +61,7 @@ def contrast(
         ContractError: the energy does not return one number per row.
     """
     if gradient_penalty:
+        require_eager(energy, "a gradient penalty")
         # apart: differentiated once more, a joint pass would carry the samples' half of the graph along for nothing
         rows = x.detach().requires_grad_()  # a leaf of our own: the caller's rows are not asked for a gradient
         data, negative = energy_values(energy, rows), energy_values(energy, samples)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..checks import require_non_negative, require_positive, require_positive_int
-from ..generators.base import LatentGenerator, log_prior
+from ..generators.base import Draw, LatentGenerator, log_prior
 from ..samplers import langevin, mala
 from ..typing import Batch, Energy, Update
 from .contrast import contrast, trainable
@@ -115,19 +115,19 @@ class Cooperative(nn.Module):
         yield Update("energy", found.loss, metrics)
         mean, metrics = draw.mean, {}
         if self.inference_steps:
-            z, metrics["acceptance"] = self._inferred(revised, draw.z, generator)
-            mean = self.generator.decode(z)
+            z, metrics["acceptance"] = self._inferred(revised, draw, generator)
+            mean = self.generator.decode(z, draw.statistics)
         loss = -self.generator.log_likelihood(revised, mean).mean()
         yield Update("generator", loss, {"generator_loss": loss.detach(), **metrics})
 
-    def _inferred(self, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _inferred(self, x: Tensor, draw: Draw, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents after steps on q(z | x), from those that x came from, and the mean acceptance."""
-        net = self.generator
+        net, constants = self.generator, draw.constants
 
         def log_joint(latents: Tensor) -> Tensor:
-            return net.log_likelihood(x, net.decode(latents)) + log_prior(latents)
+            return net.log_likelihood(x, net.decode(latents, constants)) + log_prior(latents)
 
-        state = mala.init(log_joint, z)
+        state = mala.init(log_joint, draw.z)
         step_size = self.inference_step_size * net.sigma.detach().square()
         acceptance = torch.zeros_like(step_size)
         for _ in range(self.inference_steps):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checks import log_prob_values, require_non_negative, require_positive, require_positive_int
+from ..checks import log_prob_values, require_non_negative, require_positive
 from ..functional.entropy import mixture_log_prob
 from ..generators.base import Draw, LatentGenerator
 from ..typing import Density
@@ -40,7 +40,7 @@ class WeightedNegatives:
     The samples of one round are a stratified draw of the mixture :math:`\frac1B\sum_b N(g(z_b), \sigma^2 I)` of that
     round's own means, whose density is known exactly. So nothing about the generator's density is estimated, and the
     generator need only cover the energy, not match it. The kernels must overlap for the weights to be even, which takes
-    few data dimensions, or many samples.
+    few data dimensions and many samples (two or three times the data's, in the plane).
 
     Two things keep the weights bounded where the generator has not yet been. A share of the proposals comes from a wide
     ``defensive`` density (Hesterberg, 1995), and ``covering`` adds to the generator's loss the cross-entropy
@@ -48,7 +48,6 @@ class WeightedNegatives:
     Bengio, 2015, arXiv 1406.2751): the reverse divergence alone never finds a mode it has left.
 
     Args:
-        samples: of the generator a round, B; the bank as well.
         defensive: a density as wide as the data, or ``None``.
         share: defensive rows for every sample of the generator.
         covering: weight of the cross-entropy in the generator's loss.
@@ -58,14 +57,12 @@ class WeightedNegatives:
         ValueError: a setting out of its range, or a clip of 1 or less.
     """
 
-    samples: int = 256
     defensive: Density | None = None
     share: float = 0.25
     covering: float = 1.0
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        require_positive_int("samples", self.samples)
         require_positive("share", self.share)
         require_non_negative("covering", self.covering)
         if self.clip is not None and not 1 < self.clip < math.inf:
@@ -83,6 +80,6 @@ class WeightedNegatives:
         wide = math.log(extra / len(x)) + log_prob_values(self.defensive, x)
         return Proposals(x, torch.logaddexp(here, wide))
 
-    def modules(self) -> nn.ModuleList:
+    def held_modules(self) -> nn.ModuleList:
         """The defensive density where it is a module, for the objective to move and save with itself."""
         return nn.ModuleList([self.defensive] if isinstance(self.defensive, nn.Module) else [])

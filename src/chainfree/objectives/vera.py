@@ -44,7 +44,7 @@ class VERA(nn.Module):
         gradient_penalty: γ, in nats times squared units of the data.
         energy_square: α.
         negatives: how the generator's samples are weighted in :math:`L_E`, and c; ``None`` is the paper's game: even weights.
-        samples: of the generator a round; as many as data by default, or what ``negatives`` says.
+        samples: of the generator a round; as many as data by default.
         entropy_samples: of these, how many the entropy is estimated on, from the first; all by default. A good
             estimator's variance is small, and it is the dearest part of the round for image generators.
         energy_steps: turns of the energy a round, each on fresh samples.
@@ -81,7 +81,7 @@ class VERA(nn.Module):
             if value is not None:
                 require_positive_int(name, value)
         self.generator = generator
-        self.entropy = LocalVolume() if entropy is None else entropy
+        self.entropy = LocalVolume(generator.latent_dim) if entropy is None else entropy
         self.entropy_weight = entropy_weight
         self.gradient_penalty = gradient_penalty
         self.energy_square = energy_square
@@ -91,7 +91,7 @@ class VERA(nn.Module):
         self.energy_steps = energy_steps
         self.generator_steps = generator_steps
         # registered so that it moves with the objective; its own weights are never trained
-        self._defensive = nn.ModuleList() if negatives is None else negatives.modules()
+        self._defensive = nn.ModuleList() if negatives is None else negatives.held_modules()
 
     def players(self, energy: nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
         """The energy, the posterior's scale if there is one, the generator."""
@@ -176,7 +176,7 @@ class VERA(nn.Module):
         loss, _ = descent(energy, draw.x)
         metrics: dict[str, Tensor] = {}
         if self.entropy_weight:
-            part = Draw(*(rows[: self.entropy_samples] for rows in draw))
+            part = draw.first(self.entropy_samples)
             estimate = self.entropy(self.generator, part, generator=generator)
             loss = loss - self.entropy_weight * estimate.surrogate.mean()
             metrics |= estimate.metrics
@@ -196,6 +196,4 @@ class VERA(nn.Module):
         return proposals, self_normalised(-values - proposals.log_density, clip=self.negatives.clip)
 
     def _samples(self, rows: int) -> int:
-        if self.samples is not None:
-            return self.samples
-        return rows if self.negatives is None else self.negatives.samples
+        return rows if self.samples is None else self.samples

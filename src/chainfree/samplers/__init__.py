@@ -1,7 +1,8 @@
-"""Samplers: Langevin steps, Metropolis-adjusted ones, and chains in a generator's latent space."""
+"""Samplers: importance resampling from a generator, Langevin and Metropolis-adjusted steps, chains in its latents."""
 
 from . import mala
 from .langevin import langevin
 from .latent import RefineInfo, refine
+from .resample import Resampled, resample
 
-__all__ = ["RefineInfo", "langevin", "mala", "refine"]
+__all__ = ["RefineInfo", "Resampled", "langevin", "mala", "refine", "resample"]

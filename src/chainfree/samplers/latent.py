@@ -29,6 +29,7 @@ from torch import Tensor
 from ..checks import ContractError, energy_values, require_non_negative, require_positive_int
 from ..functional.entropy import mixture_log_prob
 from ..generators.base import Draw, LatentGenerator
+from ..generators.normalisation import Statistics
 from ..typing import Energy
 from . import mala
 
@@ -74,8 +75,8 @@ def refine(
       neighbouring means. Costs B times the bank in time and memory at every step.
 
     Chains in latent space pass between modes where the generator joins them; few steps do not leave what it covers. The
-    generator is used as :meth:`LatentGenerator.decode` gives it, so nothing in it changes; put it in evaluation mode for its
-    running averages.
+    generator is used as :meth:`LatentGenerator.decode` gives it, so nothing in it changes. One with batch norms is used with
+    the statistics of ``draw``, and without one only in evaluation mode.
 
     Args:
         energy: ``(B, *event) -> (B,)``, in nats.
@@ -96,7 +97,8 @@ def refine(
 
     Raises:
         ValueError: a setting out of its range, an unknown correction, or not exactly one of ``n`` and ``draw``.
-        ContractError: the energy's shape is not ``(B,)``, or a bank or draw is of another event shape than the generator's.
+        ContractError: the energy's shape is not ``(B,)``, a bank or draw is of another event shape than the generator's, or
+            there are batch norms in training mode and no draw whose statistics they could take.
     """
     require_positive_int("steps", steps)
     adaptation = steps // 2 if adaptation is None else adaptation
@@ -105,11 +107,12 @@ def refine(
         raise ValueError(f"adaptation must leave some of the {steps} steps, got {adaptation!r}; lower it")
     if correction not in ("bank", "none"):
         raise ValueError(f"correction must be 'bank' or 'none', got {correction!r}")
-    means = _bank(net, bank, generator) if correction == "bank" else None
+    statistics = () if draw is None else draw.constants
+    means = _bank(net, bank, statistics, generator) if correction == "bank" else None
     sigma, log_sigma = net.sigma.detach(), net.log_sigma.detach()
 
     def log_density(pair: Tensor) -> Tensor:
-        x, _, mean, _ = _decoded(net, pair, sigma)
+        x, _, mean, *_ = _decoded(net, pair, sigma, statistics)
         values = -energy_values(energy, x) - 0.5 * pair.square().sum(1)
         if means is None:
             return values
@@ -126,7 +129,7 @@ def refine(
     for _ in range(steps - adaptation):
         state, info = mala.step(log_density, state, step_size=size.average, generator=generator)
         acceptance += info.acceptance
-    return _decoded(net, state.x, sigma), RefineInfo(acceptance / (steps - adaptation), size.average)
+    return _decoded(net, state.x, sigma, statistics), RefineInfo(acceptance / (steps - adaptation), size.average)
 
 
 def _start(net: LatentGenerator, n: int | None, draw: Draw | None, generator: torch.Generator | None) -> Tensor:
@@ -146,16 +149,18 @@ def _start(net: LatentGenerator, n: int | None, draw: Draw | None, generator: to
     return torch.randn(n, net.latent_dim + net.dim, generator=generator, device=like.device, dtype=like.dtype)
 
 
-def _bank(net: LatentGenerator, bank: int | Tensor, generator: torch.Generator | None) -> Tensor:
+def _bank(
+    net: LatentGenerator, bank: int | Tensor, statistics: Statistics, generator: torch.Generator | None
+) -> Tensor:
     if isinstance(bank, Tensor):
         if bank.shape[1:] != net.event_shape or not len(bank):
             raise ContractError(f"the bank must be means (N, {net.event_shape}), got {tuple(bank.shape)}")
         return bank.detach()
     require_positive_int("bank", bank)
-    return net.decode(net.latents(bank, generator)).detach()
+    return net.decode(net.latents(bank, generator), statistics).detach()
 
 
-def _decoded(net: LatentGenerator, pair: Tensor, sigma: Tensor) -> Draw:
+def _decoded(net: LatentGenerator, pair: Tensor, sigma: Tensor, statistics: Statistics) -> Draw:
     z, noise = pair[:, : net.latent_dim], pair[:, net.latent_dim :].unflatten(1, net.event_shape)
-    mean = net.decode(z)
-    return Draw(mean + sigma * noise, z, mean, noise)
+    mean = net.decode(z, statistics)
+    return Draw(mean + sigma * noise, z, mean, noise, statistics)

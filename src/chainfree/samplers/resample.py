@@ -1,0 +1,73 @@
+"""Sampling-importance-resampling from a generator: no chain, and the modes in their right shares."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import energy_values, require_positive_int
+from ..functional.entropy import mixture_log_prob
+from ..functional.importance import self_normalised
+from ..generators.base import LatentGenerator
+from ..typing import Energy
+
+__all__ = ["Resampled", "resample"]
+
+
+class Resampled(NamedTuple):
+    """What :func:`resample` returns.
+
+    Args:
+        x: ``(n, *event)``.
+        effective_sample_size: of the proposals' weights, a 0-d tensor. Far more than n distinct samples cannot be told from
+            fewer: draw no more than a part of it.
+    """
+
+    x: Tensor
+    effective_sample_size: Tensor
+
+
+@torch.no_grad()
+def resample(
+    energy: Energy,
+    net: LatentGenerator,
+    n: int,
+    *,
+    proposals: int = 4096,
+    generator: torch.Generator | None = None,
+) -> Resampled:
+    r"""Draw from :math:`p \propto e^{-E}` by weighting the generator's samples with :math:`e^{-E}/q` and resampling.
+
+    q is the mixture of kernels around the proposals' own means, whose density is exact. A generator fitted by gradients has
+    modes in the shares they had at the temperature at which they parted (:func:`chainfree.fit_generator`); no gradient
+    moves mass between far modes, weights do. For few data dimensions, as :class:`chainfree.objectives.WeightedNegatives`.
+    Systematic resampling (Kitagawa, 1996): a proposal of weight w is taken nw times, rounded up or down.
+
+    Args:
+        energy: ``(B, *event) -> (B,)``.
+        net: a generator that covers the energy.
+        n: samples, at most ``proposals``.
+        proposals: B; time and memory are its square.
+        generator: source of randomness.
+
+    Raises:
+        ValueError: more samples than proposals, or weights that are not finite.
+    """
+    require_positive_int("n", n)
+    require_positive_int("proposals", proposals)
+    if n > proposals:
+        raise ValueError(f"n must be at most proposals, got n={n} and proposals={proposals}; raise proposals")
+    draw = copy.deepcopy(net).eval().sample(proposals, generator=generator)
+    log_weights = -energy_values(energy, draw.x) - mixture_log_prob(draw.x, draw.mean, net.log_sigma)
+    if not bool(torch.isfinite(log_weights).all()):
+        raise ValueError("the energy is not finite on the generator's samples; fit the generator to it first")
+    weights = self_normalised(log_weights.double())
+    start = torch.rand((), generator=generator, device=draw.x.device, dtype=torch.float64)
+    places = (torch.arange(n, device=draw.x.device, dtype=torch.float64) + start) / n
+    index = torch.searchsorted(weights.values.cumsum(0), places).clamp_max(proposals - 1)
+    # in systematic order neighbours are equal; the caller may take the first few
+    shuffled = torch.randperm(n, generator=generator, device=draw.x.device)
+    return Resampled(draw.x[index[shuffled]], weights.effective_sample_size)

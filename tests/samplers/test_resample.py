@@ -1,0 +1,47 @@
+"""Resampled draws of a linear generator have the energy's law, whatever the generator's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats
+
+from chainfree.generators import LinearGenerator
+from chainfree.samplers import resample
+
+
+def _net(scale: float = 1.3) -> LinearGenerator:
+    return LinearGenerator(scale * torch.eye(2, dtype=torch.float64), sigma=0.3)
+
+
+def _energy(x: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (x - 0.5).square().sum(1)
+
+
+def _source(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_law_is_the_energy_s() -> None:
+    found = resample(_energy, _net(), 1000, proposals=4000, generator=_source())
+    for column in (found.x[:, 0], found.x[:, 1]):
+        assert stats.kstest(column.numpy(), "norm", args=(0.5, 1.0)).pvalue > 1e-3
+    assert (
+        stats.kstest(_net().sample(1000, generator=_source()).x[:, 0].detach().numpy(), "norm", args=(0.5, 1)).pvalue
+        < 1e-3
+    )
+    assert 1000 < float(found.effective_sample_size) < 4000
+
+
+def test_only_the_given_source_is_used_and_the_net_stays() -> None:
+    net, state = _net().train(), torch.get_rng_state()
+    one, two = (resample(_energy, net, 10, proposals=50, generator=_source(3)).x for _ in range(2))
+    assert torch.equal(one, two) and torch.equal(torch.get_rng_state(), state) and net.training
+    assert not one.requires_grad
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="n=5 and proposals=4"):
+        resample(_energy, _net(), 5, proposals=4)
+    with pytest.raises(ValueError, match="not finite"):
+        resample(lambda x: torch.full((len(x),), torch.inf), _net(), 5, proposals=10)
