@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_non_negative, require_positive, require_positive_int
-from ..energies.layers import full_precision
 from ..functional.entropy import pair_surrogate, score_surrogate
-from ..generators.base import Draw, LatentGenerator, log_prior
-from ..generators.normalisation import Statistics
+from ..generators.base import Draw, LatentGenerator
 from .base import EntropyEstimate
-from .posterior import Reconstruction
+from .posterior import Reconstruction, log_joint
 
 __all__ = ["HMCPosterior"]
 
@@ -86,7 +84,7 @@ class HMCPosterior(nn.Module):
     ) -> tuple[Reconstruction, Tensor, Tensor]:
         x, z = draw.x.detach(), draw.z.detach()
         constants = draw.constants
-        density, gradient, mean = _evaluate(net, x, z, constants)
+        density, gradient, mean = log_joint(net, x, z, constants)
         sums, accepted = torch.zeros_like(x), torch.zeros((), dtype=x.dtype, device=x.device)
         ones = [1] * (x.dim() - 1)
         for transition in range(self.burn_in + self.keep):
@@ -97,7 +95,7 @@ class HMCPosterior(nn.Module):
             for _ in range(self.leapfrog):
                 momentum = momentum + 0.5 * step * slope
                 there = there + step * momentum
-                there_density, slope, there_mean = _evaluate(net, x, there, constants)
+                there_density, slope, there_mean = log_joint(net, x, there, constants)
                 momentum = momentum + 0.5 * step * slope
             change = there_density - density - 0.5 * (momentum.square().sum(1) - start.square().sum(1))
             probability = torch.nan_to_num(change, nan=-math.inf).clamp_max(0).exp()
@@ -110,13 +108,3 @@ class HMCPosterior(nn.Module):
             if transition >= self.burn_in:
                 sums += mean
         return Reconstruction(sums / self.keep), z, accepted / (self.burn_in + self.keep)
-
-
-def _evaluate(net: LatentGenerator, x: Tensor, z: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor, Tensor]:
-    """log q(x, z) of every row, its gradient in z, and g(z); no graph."""
-    with torch.enable_grad(), full_precision(x):  # autocast would reach into the derivative
-        at = z.detach().requires_grad_(True)
-        mean = net.decode(at, statistics)
-        density = net.log_likelihood(x, mean) + log_prior(at)
-        (gradient,) = torch.autograd.grad(density.sum(), at)
-    return density.detach(), gradient, mean.detach()

@@ -16,7 +16,7 @@ from ..generators.base import Draw, LatentGenerator, log_prior
 from ..generators.normalisation import Statistics
 from .base import EntropyEstimate
 
-__all__ = ["LearnedPosterior", "Reconstruction", "weighted_reconstruction"]
+__all__ = ["LearnedPosterior", "LogJoint", "Reconstruction", "log_joint", "weighted_reconstruction"]
 
 
 class Reconstruction(NamedTuple):
@@ -88,6 +88,37 @@ class LearnedPosterior(nn.Module, ABC):
                 f"{type(self).__name__} is of {len(self.log_scale)} latents, the generator of {draw.z.shape[1]}; "
                 "make it with the generator's latent_dim"
             )
+
+
+class LogJoint(NamedTuple):
+    """log q(x, z) of every row and what came by, without a graph.
+
+    Args:
+        values: nats, ``(B,)``.
+        gradient: in z, ``(B, latent_dim)``.
+        mean: g(z), ``(B, *event)``.
+    """
+
+    values: Tensor
+    gradient: Tensor
+    mean: Tensor
+
+
+def log_joint(net: LatentGenerator, x: Tensor, z: Tensor, statistics: Statistics = ()) -> LogJoint:
+    """The posterior's logarithm up to a constant, with its gradient: what a step or a chain in it needs.
+
+    Args:
+        net: the generator.
+        x: ``(B, *event)``.
+        z: where, ``(B, latent_dim)``; not asked for a gradient.
+        statistics: :attr:`Draw.constants` of the draw that ``x`` is of.
+    """
+    with torch.enable_grad(), full_precision(x):  # autocast would reach into the derivative
+        at = z.detach().requires_grad_(True)
+        mean = net.decode(at, statistics)
+        values = net.log_likelihood(x, mean) + log_prior(at)
+        (gradient,) = torch.autograd.grad(values.sum(), at)
+    return LogJoint(values.detach(), gradient, mean.detach())
 
 
 @torch.no_grad()

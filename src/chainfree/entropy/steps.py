@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from ..checks import require_non_negative, require_positive_int
-from ..energies.layers import full_precision
-from ..generators.base import Draw, LatentGenerator, log_prior
-from ..generators.normalisation import Statistics
-from .posterior import LearnedPosterior, Reconstruction, weighted_reconstruction
+from ..generators.base import Draw, LatentGenerator
+from .posterior import LearnedPosterior, Reconstruction, log_joint, weighted_reconstruction
 
-__all__ = ["PreconditionedSteps", "log_joint_gradient"]
+__all__ = ["PreconditionedSteps"]
 
 # of one step, in units of the scale; with the scale that the bound asks for, gradient steps are about half of one
 _REACH = 5.0
@@ -70,7 +68,7 @@ class PreconditionedSteps(LearnedPosterior):
         x, z, scale, constants = draw.x.detach(), draw.z, self.scale.detach(), draw.constants
         kept: list[Tensor] = []
         for step in range(self.steps):
-            gradient, mean = log_joint_gradient(net, x, z, constants)
+            _, gradient, mean = log_joint(net, x, z, constants)
             if self.kind == "langevin" and 2 * step >= self.steps:
                 kept.append(mean)
             z = z + (0.5 * scale.square() * gradient).clamp(-_REACH * scale, _REACH * scale)
@@ -83,14 +81,3 @@ class PreconditionedSteps(LearnedPosterior):
         with torch.no_grad():
             kept.append(net.decode(z, constants))
         return Reconstruction(torch.stack(kept).mean(0))
-
-
-def log_joint_gradient(
-    net: LatentGenerator, x: Tensor, z: Tensor, statistics: Statistics = ()
-) -> tuple[Tensor, Tensor]:
-    """The gradient of log q(x, z) in z, ``(B, latent_dim)``, and g(z) that came by; no graph."""
-    with torch.enable_grad(), full_precision(x):  # autocast would reach into the derivative
-        at = z.detach().requires_grad_(True)
-        mean = net.decode(at, statistics)
-        (gradient,) = torch.autograd.grad((net.log_likelihood(x, mean) + log_prior(at)).sum(), at)
-    return gradient, mean.detach()

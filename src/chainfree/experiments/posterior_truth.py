@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..entropy.posterior import log_joint
 from ..functional.entropy import pair_surrogate
 from ..generators import Draw, LatentGenerator
 from ..generators.base import log_prior
@@ -179,7 +180,7 @@ def _hmc(
     low, high = (math.log(edge) for edge in _STEPS)
     second = transitions - transitions // 2
     wanted = {transitions - 1 - round(k * second / keep) for k in range(min(keep, second))}
-    density, slope = _evaluate(net, x, z)
+    density, slope, _ = log_joint(net, x, z)
     states, accepted = [], 0.0
     for transition in range(transitions):
         start = torch.randn(z.shape, generator=generator, dtype=z.dtype)
@@ -189,7 +190,7 @@ def _hmc(
         for _ in range(_LEAPFROG):
             momentum = momentum + 0.5 * step * _apply(metric.mT, pull)
             there = there + step * _apply(metric, momentum)
-            there_density, pull = _evaluate(net, x, there)
+            there_density, pull, _ = log_joint(net, x, there)
             momentum = momentum + 0.5 * step * _apply(metric.mT, pull)
         change = there_density - density - 0.5 * (momentum.square().sum(1) - start.square().sum(1))
         probability = torch.nan_to_num(change, nan=-math.inf).clamp_max(0).exp()
@@ -206,10 +207,3 @@ def _hmc(
 def _apply(matrices: Tensor, rows: Tensor) -> Tensor:
     product: Tensor = torch.einsum("bij,bj->bi", matrices, rows)
     return product
-
-
-def _evaluate(net: LatentGenerator, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    at = z.detach().requires_grad_(True)
-    density = net.log_likelihood(x, net.decode(at)) + log_prior(at)
-    (slope,) = torch.autograd.grad(density.sum(), at)
-    return density.detach(), slope
