@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from chainfree.checks import ContractError
-from chainfree.objectives.contrast import contrast
+from chainfree.objectives.contrast import PenaltyAt, contrast, require_penalty_at
 
 
 def _rows(n: int, seed: int) -> Tensor:
@@ -63,3 +63,47 @@ def test_every_row_is_evaluated_once_and_the_caller_s_are_left_alone() -> None:
     assert not x.requires_grad
     with pytest.raises(ContractError, match="squeeze the last axis"):
         contrast(lambda v: v[:, :1], x, fake)
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 4), (5, 7), (1, 1), (1, 3)])
+def test_a_penalty_at_both_is_that_of_half_of_either(n: int, m: int) -> None:
+    x, fake = _rows(n, 0), _rows(m, 1)
+    found = contrast(lambda v: (v**3).sum(1), x, fake, gradient_penalty=0.3, penalty_at="both")
+    torch.testing.assert_close(found.data.detach(), (x**3).sum(1))
+    torch.testing.assert_close(found.samples.detach(), (fake**3).sum(1))
+    halves = x[: (n + 1) // 2], fake[: (m + 1) // 2]
+    square = sum((3 * rows**2).square().sum(1).mean() for rows in halves) / 2
+    torch.testing.assert_close(found.loss.detach(), (x**3).sum(1).mean() - (fake**3).sum(1).mean() + 0.15 * square)
+
+
+def test_only_a_penalty_at_both_bounds_an_energy_that_is_flat_at_the_data() -> None:
+    x, fake = -1 - _rows(8, 0).abs(), 1 + _rows(8, 1).abs()
+
+    def loss(scale: float, at: PenaltyAt) -> float:
+        return float(
+            contrast(lambda v: scale * v.relu().sum(1), x, fake, gradient_penalty=1.0, penalty_at=at).loss.detach()
+        )
+
+    gap = float(fake.sum(1).mean())
+    # at the data nothing is lost by a steeper wall
+    assert [loss(scale, "data") for scale in (1.0, 10.0, 100.0)] == pytest.approx([-gap, -10 * gap, -100 * gap])
+    # the slope is (1, 1, 1) at every sample and 0 at the data: -gap s + 3 s^2 / 4 is least at 2 gap / 3
+    best = 2 * gap / 3
+    assert loss(best, "both") == pytest.approx(-(gap**2) / 3)
+    assert min(loss(0.9 * best, "both"), loss(1.1 * best, "both")) > loss(best, "both")
+
+
+def test_the_best_energy_under_a_penalty_at_both_solves_its_poisson_equation() -> None:
+    # E = s v with p = N(0, 1) and q = N(d, 1): of all multiples of the linear energy the best has slope d / gamma
+    x, fake = _rows(4000, 0)[:, :1], 0.5 + _rows(4000, 1)[:, :1]
+    slope = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    loss = contrast(lambda v: slope * v[:, 0], x, fake, gradient_penalty=0.2, penalty_at="both").loss
+    (gradient,) = torch.autograd.grad(loss, slope, create_graph=True)
+    (curvature,) = torch.autograd.grad(gradient, slope)
+    best = float(-gradient / curvature)  # a quadratic's
+    assert best == pytest.approx(float(fake.mean() - x.mean()) / 0.2)
+
+
+def test_an_unknown_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="penalty_at must be 'data' or 'both', got 'samples'"):
+        require_penalty_at("samples")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,10 @@ from ..checks import energy_values, require_eager
 from ..functional.importance import Weights, self_normalised
 from ..typing import Energy
 
-__all__ = ["Contrast", "contrast", "descent", "trainable"]
+__all__ = ["Contrast", "PenaltyAt", "contrast", "descent", "require_penalty_at", "trainable"]
+
+PenaltyAt = Literal["data", "both"]
+"""Where the energy's slope is penalised: at the data, or at data and negatives alike."""
 
 
 class Contrast(NamedTuple):
@@ -37,6 +40,7 @@ def contrast(
     samples: Tensor,
     *,
     gradient_penalty: float = 0.0,
+    penalty_at: PenaltyAt = "data",
     energy_square: float = 0.0,
     log_density: Tensor | None = None,
     clip: float | None = None,
@@ -45,13 +49,20 @@ def contrast(
 
     .. math::
         \tfrac1B\sum_i E(x_i) - \sum_n w_n E(\tilde x_n)
-        + \tfrac\gamma2\, E_p\lVert\nabla_x E\rVert^2 + \alpha\,(E_p[E^2] + E_q[E^2])
+        + \tfrac\gamma2\, E_m\lVert\nabla_x E\rVert^2 + \alpha\,(E_p[E^2] + E_q[E^2])
+
+    With m the data's distribution p, as in the paper, the penalty bounds nothing where samples are and data are not: over all
+    energies the loss has a minimum only if q lives on the data's support, and with α = 0 a strong network runs away. With m
+    the even mixture of p and the negatives' q the best energy solves :math:`\gamma\nabla\cdot(m\nabla E) = p - q`, which is
+    bounded, and its slope at the samples leads to the data. Half of the rows of either kind are then penalised, so that it
+    costs the same.
 
     Args:
         energy: ``(B, *event) -> (B,)``.
         x: data, ``(B, *event)``; not asked for a gradient.
         samples: negatives, ``(N, *event)``, detached.
         gradient_penalty: γ, in nats times squared units of the data.
+        penalty_at: whether m is the data's distribution or the mixture; negatives count evenly in it, whatever their weights.
         energy_square: α.
         log_density: that the negatives were drawn from, in nats, ``(N,)``: they are then weighted by
             :math:`w \propto e^{-E}/q`, self-normalised. ``None`` for even weights.
@@ -62,11 +73,9 @@ def contrast(
     """
     if gradient_penalty:
         require_eager(energy, "a gradient penalty")
-        # apart: differentiated once more, a joint pass would carry the samples' half of the graph along for nothing
-        rows = x.detach().requires_grad_()  # a leaf of our own: the caller's rows are not asked for a gradient
-        data, negative = energy_values(energy, rows), energy_values(energy, samples)
+        data, negative, square = _penalised(energy, x, samples, penalty_at)
     else:
-        rows = x
+        square = None
         data, negative = energy_values(energy, torch.cat([x, samples])).split([len(x), len(samples)])
     weights = None
     if log_density is None:
@@ -75,12 +84,39 @@ def contrast(
         weights = self_normalised(-negative.detach() - log_density, clip=clip)
         expected = (weights.values * negative).sum()
     loss = data.mean() - expected
-    if gradient_penalty:
-        (slope,) = torch.autograd.grad(data.sum(), rows, create_graph=True)
-        loss = loss + 0.5 * gradient_penalty * slope.flatten(1).square().sum(1).mean()
+    if square is not None:
+        loss = loss + 0.5 * gradient_penalty * square
     if energy_square:
         loss = loss + energy_square * (data.square().mean() + negative.square().mean())
     return Contrast(loss, data, negative, weights)
+
+
+def _penalised(energy: Energy, x: Tensor, samples: Tensor, at: PenaltyAt) -> tuple[Tensor, Tensor, Tensor]:
+    """Energies of data and samples, and the mean squared slope.
+
+    What is differentiated twice goes apart: a joint pass would carry the other rows' part of the graph along for nothing.
+    """
+    b, n = (len(x), 0) if at == "data" else (-(-len(x) // 2), -(-len(samples) // 2))
+    # a leaf of our own: the caller's rows are not asked for a gradient
+    rows = torch.cat([x[:b], samples[:n]]).detach().requires_grad_()
+    first, rest = energy_values(energy, rows), torch.cat([x[b:], samples[n:]])
+    second = energy_values(energy, rest) if len(rest) else first[:0]
+    data = torch.cat([first[:b], second[: len(x) - b]])
+    negative = torch.cat([first[b:], second[len(x) - b :]])
+    (slope,) = torch.autograd.grad(first.sum(), rows, create_graph=True)
+    squares = slope.flatten(1).square().sum(1)
+    square = squares.mean() if at == "data" else 0.5 * (squares[:b].mean() + squares[b:].mean())
+    return data, negative, square
+
+
+def require_penalty_at(value: str) -> None:
+    """Refuse what is no :data:`PenaltyAt`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value not in get_args(PenaltyAt):
+        raise ValueError(f"penalty_at must be {' or '.join(map(repr, get_args(PenaltyAt)))}, got {value!r}")
 
 
 def trainable(module: nn.Module) -> list[Parameter]:

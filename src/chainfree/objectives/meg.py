@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import softplus
 
-from ..checks import ContractError, energy_values, require_non_negative, require_positive_int
+from ..checks import ContractError, require_non_negative, require_positive_int
 from ..generators.base import Draw, LatentGenerator
 from ..typing import Batch, Energy, Update
-from .contrast import contrast, trainable
+from .contrast import PenaltyAt, contrast, descent, require_penalty_at, trainable
 
 __all__ = ["MEG", "jensen_shannon_bound"]
 
@@ -27,7 +27,7 @@ class MEG(nn.Module):
     r"""The game of :class:`VERA` with the entropy replaced by a critic's bound on mutual information.
 
     .. math::
-        L_E &= E_p[E(x)] - E_q[E(x)] + \tfrac\gamma2\, E_p\lVert\nabla_x E\rVert^2 + \alpha\,(E_p[E^2] + E_q[E^2]) \\
+        L_E &= E_p[E(x)] - E_q[E(x)] + \tfrac\gamma2\, E_m\lVert\nabla_x E\rVert^2 + \alpha\,(E_p[E^2] + E_q[E^2]) \\
         L_T &= -\hat I_T(x; z) \\
         L_q &= E_q[E(x)] - \lambda\,\hat I_T(x; z)
 
@@ -45,6 +45,7 @@ class MEG(nn.Module):
             :class:`chainfree.generators.ConvCritic` or any other. A function of one pair: no normalisation over the batch.
         entropy_weight: λ, in nats of energy per nat of the bound.
         gradient_penalty: γ, in nats times squared units of the data.
+        penalty_at: what m is, see :func:`chainfree.objectives.contrast.contrast`.
         energy_square: α.
         samples: of the generator a round, at least 2; as many as data by default.
         energy_steps: turns of the energy a round, each on fresh samples.
@@ -60,6 +61,7 @@ class MEG(nn.Module):
         *,
         entropy_weight: float = 1.0,
         gradient_penalty: float = 0.1,
+        penalty_at: PenaltyAt = "data",
         energy_square: float = 0.0,
         samples: int | None = None,
         energy_steps: int = 1,
@@ -67,6 +69,7 @@ class MEG(nn.Module):
         super().__init__()
         require_non_negative("entropy_weight", entropy_weight)
         require_non_negative("gradient_penalty", gradient_penalty)
+        require_penalty_at(penalty_at)
         require_non_negative("energy_square", energy_square)
         require_positive_int("energy_steps", energy_steps)
         if samples is not None:
@@ -76,6 +79,7 @@ class MEG(nn.Module):
         self.critic = critic
         self.entropy_weight = entropy_weight
         self.gradient_penalty = gradient_penalty
+        self.penalty_at: PenaltyAt = penalty_at
         self.energy_square = energy_square
         self.samples = samples
         self.energy_steps = energy_steps
@@ -104,6 +108,7 @@ class MEG(nn.Module):
             batch.x,
             fake,
             gradient_penalty=self.gradient_penalty,
+            penalty_at=self.penalty_at,
             energy_square=self.energy_square,
         )
         metrics = {
@@ -120,7 +125,7 @@ class MEG(nn.Module):
 
     def generator_loss(self, energy: Energy, draw: Draw) -> Update:
         """The generator's turn: down the energy, up the bound of the critic as it is now."""
-        loss = energy_values(energy, draw.x).mean()
+        loss, _ = descent(energy, draw.x)
         if self.entropy_weight:
             loss = loss - self.entropy_weight * self.information(draw.x, draw.z).mean()
         return Update("generator", loss)

@@ -18,7 +18,7 @@ from ..functional.entropy import mixture_log_prob
 from ..functional.importance import Weights, self_normalised
 from ..generators.base import Draw, LatentGenerator
 from ..typing import Batch, Energy, Update
-from .contrast import contrast, descent, trainable
+from .contrast import PenaltyAt, contrast, descent, require_penalty_at, trainable
 from .negatives import Proposals, WeightedNegatives
 
 __all__ = ["VERA"]
@@ -29,7 +29,7 @@ class VERA(nn.Module):
 
     .. math::
         L_E &= \tfrac1B\sum_i E(x_i) - \sum_n w_n E(\tilde x_n)
-               + \tfrac\gamma2\, E_p\lVert\nabla_x E\rVert^2 + \alpha\,(E_p[E^2] + E_q[E^2]) \\
+               + \tfrac\gamma2\, E_m\lVert\nabla_x E\rVert^2 + \alpha\,(E_p[E^2] + E_q[E^2]) \\
         L_q &= E_q[E(x)] - \lambda H(q) + c\,\bigl(-\textstyle\sum_n w_n \log q(\tilde x_n)\bigr)
 
     With :math:`\lambda = 1` and even weights :math:`L_q` is the variational bound on :math:`-\log Z`. Another λ makes the
@@ -42,6 +42,8 @@ class VERA(nn.Module):
             :class:`chainfree.entropy.ImportancePosterior` in the paper.
         entropy_weight: λ.
         gradient_penalty: γ, in nats times squared units of the data.
+        penalty_at: what m is: the data, as in the paper, or both data and negatives, which holds a strong energy against
+            images; see :func:`chainfree.objectives.contrast.contrast`.
         energy_square: α.
         negatives: how the generator's samples are weighted in :math:`L_E`, and c; ``None`` is the paper's game: even weights.
         samples: of the generator a round; as many as data by default.
@@ -64,6 +66,7 @@ class VERA(nn.Module):
         entropy: EntropyEstimator | None = None,
         entropy_weight: float = 1.0,
         gradient_penalty: float = 0.1,
+        penalty_at: PenaltyAt = "data",
         energy_square: float = 0.0,
         negatives: WeightedNegatives | None = None,
         samples: int | None = None,
@@ -74,6 +77,7 @@ class VERA(nn.Module):
         super().__init__()
         require_non_negative("entropy_weight", entropy_weight)
         require_non_negative("gradient_penalty", gradient_penalty)
+        require_penalty_at(penalty_at)
         require_non_negative("energy_square", energy_square)
         require_positive_int("energy_steps", energy_steps)
         require_positive_int("generator_steps", generator_steps)
@@ -84,6 +88,7 @@ class VERA(nn.Module):
         self.entropy = LocalVolume(generator.latent_dim) if entropy is None else entropy
         self.entropy_weight = entropy_weight
         self.gradient_penalty = gradient_penalty
+        self.penalty_at: PenaltyAt = penalty_at
         self.energy_square = energy_square
         self.negatives = negatives
         self.samples = samples
@@ -157,6 +162,7 @@ class VERA(nn.Module):
             batch.x,
             fake,
             gradient_penalty=self.gradient_penalty,
+            penalty_at=self.penalty_at,
             energy_square=self.energy_square,
             log_density=log_density,
             clip=clip,
