@@ -14,8 +14,9 @@ from chainfree.datasets import Images
 from chainfree.energies import NICE
 from chainfree.engine import TrainingDivergedError
 from chainfree.experiments import EXPERIMENTS, NiceMNIST
+from chainfree.experiments.nice_data import StandardisedLogits, nice_data
 from chainfree.experiments.nice_mnist import _Candidate
-from chainfree.experiments.nice_start import CentredNICE, PrincipalGenerator
+from chainfree.experiments.nice_start import started_generator, started_nice
 from chainfree.experiments.timed_fit import steps_within, timed_fit
 from chainfree.losses import MaximumLikelihood
 
@@ -28,7 +29,6 @@ TINY: dict[str, Any] = {
     "looks": 3,
     "width": 8,
     "depth": 1,
-    "latent_dim": 3,
     "generator_width": 8,
     "generator_depth": 1,
     "entropy_samples": 4,
@@ -47,7 +47,7 @@ def images(monkeypatch: pytest.MonkeyPatch) -> None:
         x = torch.where(bright & (torch.arange(6) < 3), 200, 10).expand(-1, 1, 6, 6)
         return Images(x.to(torch.uint8).contiguous(), torch.zeros(len(x), dtype=torch.int64))
 
-    monkeypatch.setattr("chainfree.experiments.nice_mnist.load_mnist", load)
+    monkeypatch.setattr("chainfree.experiments.nice_data.load_mnist", load)
 
 
 def test_every_method_has_its_figures_and_the_test_likelihood_is_exact() -> None:
@@ -85,17 +85,17 @@ def test_what_lies_within_its_grid_is_on_no_edge() -> None:
     experiment = NiceMNIST(**TINY)
     candidates = experiment._candidates("meg")
     edges = {candidate: experiment._edges("meg", candidate) for candidate in candidates}
-    assert edges[_Candidate(1e-4, 10.0)] == ["learning_rate"]
-    assert edges[_Candidate(2e-4, 100.0)] == ["learning_rate", "entropy_weight"]
-    assert experiment._edges("vera", _Candidate(1e-4)) == []
+    assert edges[_Candidate(1e-4, 1.0)] == ["learning_rate", "entropy_weight"]
+    assert edges[_Candidate(2e-4, 10.0)] == ["learning_rate", "entropy_weight"]
+    assert experiment._edges("vera", _Candidate(2e-4)) == []
     # the search takes as long for every method
-    assert {len(experiment._candidates(method)) for method in METHODS} == {6}
+    assert {len(experiment._candidates(method)) for method in METHODS} == {4}
 
 
 def test_the_entropy_s_weight_reaches_the_games() -> None:
-    experiment, start = NiceMNIST(**TINY), torch.randn(20, 6)
-    assert experiment._objective("meg", start, 10.0).entropy_weight == 10  # type: ignore[union-attr]
-    assert experiment._objective("vera", start, 2.0).entropy_weight == 2  # type: ignore[union-attr]
+    experiment = NiceMNIST(**TINY)
+    assert experiment._objective("meg", 6, 10.0).entropy_weight == 10  # type: ignore[union-attr]
+    assert experiment._objective("vera", 6, 2.0).entropy_weight == 2  # type: ignore[union-attr]
 
 
 def test_a_candidate_that_diverges_is_recorded_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,27 +132,47 @@ def test_given_steps_are_repeated_to_the_bit() -> None:
 @pytest.mark.parametrize(("dim", "couplings"), [(5, 2), (4, 3)])
 def test_the_start_is_standard_in_the_base_space_and_a_density(dim: int, couplings: int) -> None:
     x = 3 * torch.randn(500, dim) @ torch.randn(dim, dim) - 4
-    nice = CentredNICE(x, couplings=couplings, width=8, depth=1, activation="softplus").double()
+    nice = started_nice(x, couplings=couplings, width=8, depth=1, activation="softplus").double()
     x = x.double()
     with torch.no_grad():
         z = nice.transform(x)
         assert z.mean(0).abs().max() < 1e-4
         assert torch.allclose(z.std(0), torch.tensor(math.pi / math.sqrt(3)).double(), rtol=1e-4)
         assert torch.allclose(nice.inverse(z), x, atol=1e-8)
-    # log p(x) is the base's density times the Jacobian's determinant, whatever is centred
+    # log p(x) is the base's density times the Jacobian's determinant
     jacobian = torch.autograd.functional.jacobian(lambda row: nice.transform(row.unsqueeze(0))[0], x[0])
     base = -(z[0] + 2 * torch.nn.functional.softplus(-z[0])).sum()
     assert float(nice.log_prob(x[:1]).detach()) == pytest.approx(float(base + torch.linalg.slogdet(jacobian).logabsdet))
 
 
-def test_the_generator_starts_with_the_covariance_of_its_rows() -> None:
-    x = torch.randn(4000, 6) @ torch.randn(6, 6)
-    generator = PrincipalGenerator(x, 3, width=8, depth=1, sigma_bounds=(0.01, 10.0))
+def test_the_generator_starts_at_a_standard_normal() -> None:
+    torch.manual_seed(0)
+    generator = started_generator(6, width=8, depth=1, sigma=0.3, sigma_bounds=(0.1, 0.9))
     with torch.no_grad():
         drawn = generator.sample(40_000, generator=torch.Generator().manual_seed(0)).x
-    values, vectors = torch.linalg.eigh(torch.cov(x.T))
-    along = (drawn - drawn.mean(0)) @ vectors[:, -3:]
-    assert torch.allclose(along.var(0), values[-3:], rtol=0.1)
+    assert drawn.mean(0).abs().max() < 0.1
+    assert (torch.cov(drawn.T) - torch.eye(6)).abs().max() < 0.1
+
+
+def test_standardised_logits_are_standard_and_their_volume_is_that_of_the_jacobian() -> None:
+    data = nice_data(alpha=0.05, validation=20, device="cpu")
+    assert data.start.mean(0).abs().max() < 1e-4
+    assert torch.allclose(data.start.std(0), torch.ones(36), atol=1e-3)
+    mean, deviation = torch.tensor([0.5, -1.0]).double(), torch.tensor([2.0, 0.3]).double()
+    transform = StandardisedLogits(alpha=0.05, mean=mean, deviation=deviation)
+    x = torch.tensor([[0.2, 0.9]]).double()
+    assert torch.allclose(transform.inverse(transform.forward(x)), x)
+    jacobian = torch.autograd.functional.jacobian(lambda row: transform.forward(row.unsqueeze(0))[0], x[0])
+    assert float(transform.log_abs_det(x)) == pytest.approx(float(torch.linalg.slogdet(jacobian).logabsdet))
+
+
+def test_likelihoods_are_told_in_logits() -> None:
+    """A normal fitted to logits themselves has the likelihood that is told of the standardised ones."""
+    data = nice_data(alpha=0.05, validation=20, device="cpu")
+    rows, test = (x.double() * data.transform.deviation + data.transform.mean for x in (data.start, data.test))
+    law = torch.distributions.Normal(rows.mean(0), rows.std(0))
+    expected = float(law.log_prob(test).sum(1).mean())
+    assert data.normals()["normal, independent pixels"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_time_outside_of_training_does_not_count() -> None:
@@ -207,14 +227,16 @@ def test_steps_follow_from_a_measured_rate() -> None:
         ({"alpha": 0.5}, "alpha"),
         ({"betas": (0.9,)}, "betas"),
         ({"betas": (0.9, 1.0)}, "betas"),
-        ({"sigma_bounds": (1.0, 0.5)}, "sigma_bounds"),
+        ({"sigma_bounds": (0.9, 0.5)}, "sigma_bounds"),
+        ({"sigma_bounds": (0.1, 1.0)}, "sigma_bounds"),
+        ({"sigma": 0.01}, "sigma_bounds"),
         ({"steps": {"vera": 0}}, "steps"),
         ({"steps": {"cd": 3}}, "cd"),
         ({"rates": {"vera": (1e-3,)}}, "no candidates for maximum_likelihood"),
         ({"rates": {"vera": (1e-3,), "meg": (1e-3, 1e-4)}, "methods": ("vera", "meg")}, "as many"),
         ({"rates": {"vera": (0.0,)}, "methods": ("vera",)}, "rates"),
-        ({"entropy_weights": {"meg": (1.0, 10.0)}}, "as many"),
-        ({"entropy_weights": {"meg": (0.0, 1.0, 2.0)}}, "entropy_weights"),
+        ({"entropy_weights": {"meg": (1.0, 10.0, 100.0)}}, "as many"),
+        ({"entropy_weights": {"meg": (0.0, 1.0)}}, "entropy_weights"),
         ({"entropy_weights": {"maximum_likelihood": (1.0,)}}, "entropy_weights"),
         ({"entropy_iterations": 0}, "entropy_iterations"),
         ({"seeds": ()}, "seeds"),

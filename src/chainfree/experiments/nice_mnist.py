@@ -19,8 +19,8 @@ from torch import Tensor
 
 from .. import plotting
 from ..checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
-from ..datasets import DequantisedBatches, LogitTransform, dequantise, load_mnist, train_held_out_split
-from ..energies import Gaussian
+from ..datasets import LogitTransform
+from ..energies import NICE
 from ..energies.layers import Activation
 from ..engine import Constant, Cosine, Engine, OptimizerSettings, ScheduleSettings, TrainingDivergedError
 from ..engine.callbacks import Callback
@@ -29,31 +29,29 @@ from ..generators.critics import MLPCritic
 from ..losses import MaximumLikelihood, SlicedScoreMatching
 from ..objectives import MEG, VERA
 from .checks import require_each, require_seeds
-from .nice_start import CentredNICE, PrincipalGenerator
+from .nice_data import NiceData, mean_log_prob, nice_data
+from .nice_start import started_generator, started_nice
 from .timed_fit import TimedFit, never_started, steps_within, timed_fit
 
 __all__ = ["NiceMNIST"]
 
 Method = Literal["maximum_likelihood", "sliced_score_matching", "meg", "vera"]
 _LEVELS = 256
-_CHUNK = 1000  # rows evaluated at a time
-_START_ROWS = 10_000
-_LOOKED_AT = 2000  # of the validation rows: enough to choose by, and a look stays short
 _EXACT: Method = "maximum_likelihood"
 _GAMES: tuple[Method, ...] = "meg", "vera"
 
 
 def _default_rates() -> dict[str, Sequence[float]]:
     return {
-        "maximum_likelihood": (1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 1e-2),
-        "sliced_score_matching": (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4),
+        "maximum_likelihood": (3e-4, 1e-3, 2e-3, 4e-3),
+        "sliced_score_matching": (1e-6, 3e-6, 1e-5, 1e-4),
         "meg": (1e-4, 2e-4),
-        "vera": (2e-5, 5e-5, 1e-4, 1.5e-4, 2e-4, 3e-4),
+        "vera": (1e-4, 2e-4, 3e-4, 5e-4),
     }
 
 
 def _default_entropy_weights() -> dict[str, Sequence[float]]:
-    return {"meg": (1.0, 10.0, 100.0)}
+    return {"meg": (1.0, 10.0)}
 
 
 class _Candidate(NamedTuple):
@@ -89,8 +87,8 @@ class NiceMNIST:
         validation: rows of the training images that are held out; the first of them are looked at.
         looks: at the validation images during training.
         couplings, width, depth, activation: of NICE.
-        latent_dim, generator_width, generator_depth: of the generator, and the critic's width and depth.
-        sigma_bounds: of the generator's noise, in logits.
+        generator_width, generator_depth: of the generator's perceptron and of the critic.
+        sigma, sigma_bounds: the generator's noise at the start and where it is held, in standardised logits.
         gradient_penalty: γ of both games.
         entropy_samples, entropy_iterations: of VERA's estimator, :class:`chainfree.entropy.LocalVolume`.
         device: where to train.
@@ -99,9 +97,9 @@ class NiceMNIST:
 
     preset: str = "cpu"
     methods: Sequence[Method] = get_args(Method)
-    seconds: float = 180.0
+    seconds: float = 150.0
     steps: Mapping[str, int] = field(default_factory=dict)
-    search_seconds: float = 16.0
+    search_seconds: float = 30.0
     probe_seconds: float = 2.0
     rates: Mapping[str, Sequence[float]] = field(default_factory=_default_rates)
     entropy_weights: Mapping[str, Sequence[float]] = field(default_factory=_default_entropy_weights)
@@ -116,18 +114,18 @@ class NiceMNIST:
     width: int = 256
     depth: int = 2
     activation: Activation = "softplus"
-    latent_dim: int = 128
     generator_width: int = 256
     generator_depth: int = 2
-    sigma_bounds: Sequence[float] = (0.05, 1.5)
-    gradient_penalty: float = 0.01
+    sigma: float = 0.3
+    sigma_bounds: Sequence[float] = (0.02, 0.99)
+    gradient_penalty: float = 0.3
     entropy_samples: int = 16
     entropy_iterations: int = 5
     device: str = "cpu"
     seeds: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
-        for name in ("batch", "validation", "looks", "width", "depth", "latent_dim", "entropy_samples"):
+        for name in ("batch", "validation", "looks", "width", "depth", "entropy_samples"):
             require_positive_int(name, getattr(self, name))
         for name in ("generator_width", "generator_depth", "entropy_iterations"):
             require_positive_int(name, getattr(self, name))
@@ -142,8 +140,11 @@ class NiceMNIST:
         for name in ("betas", "sigma_bounds"):
             if isinstance(getattr(self, name), str) or len(getattr(self, name)) != 2:
                 raise ValueError(f"{name} must be two numbers, got {getattr(self, name)!r}")
-        if not 0 < self.sigma_bounds[0] <= self.sigma_bounds[1]:
-            raise ValueError(f"sigma_bounds must be positive and in order, got {self.sigma_bounds!r}")
+        if not 0 < self.sigma_bounds[0] <= self.sigma <= self.sigma_bounds[1] < 1:
+            raise ValueError(
+                f"sigma_bounds must lie between 0 and 1 in order, sigma between them; got {self.sigma!r} and "
+                f"{self.sigma_bounds!r}"
+            )
         OptimizerSettings(betas=(self.betas[0], self.betas[1]))
         self._check_methods()
         require_seeds(self.seeds)
@@ -180,7 +181,7 @@ class NiceMNIST:
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (test log-likelihoods in nats, by method a number per seed) and validation curves against time."""
-        data = self._data()
+        data = nice_data(alpha=self.alpha, validation=self.validation, device=self.device)
         figures: dict[str, Any] = {
             "preset": self.preset,
             "log_likelihood": {},
@@ -203,9 +204,9 @@ class NiceMNIST:
                 chosen, tried = self._choose(method, data, seed)
                 fit = self._fit(method, chosen, data, seed)
                 fits.setdefault(method, []).append(fit)
-                found = self._log_likelihood(fit.best, data.test)
+                found = self._log_likelihood(fit.best, data)
                 pixels = found + data.volume
-                last = self._log_likelihood(fit.last, data.test)
+                last = self._log_likelihood(fit.last, data)
                 for name, value in [
                     ("log_likelihood", found),
                     ("log_likelihood_of_pixels", pixels),
@@ -229,7 +230,7 @@ class NiceMNIST:
             }
         return figures, _picture(fits, figures["references"])
 
-    def _choose(self, method: Method, data: _Data, seed: int) -> tuple[_Candidate, dict[str, float | None]]:
+    def _choose(self, method: Method, data: NiceData, seed: int) -> tuple[_Candidate, dict[str, float | None]]:
         """The candidate whose short fit ended best, and what each ended with; ``None`` if it diverged."""
         candidates = self._candidates(method)
         if len(candidates) == 1:
@@ -255,26 +256,29 @@ class NiceMNIST:
             if len(grid) > 1 and value in (min(grid), max(grid))
         ]
 
-    def _fit(self, method: Method, candidate: _Candidate, data: _Data, seed: int, *, search: bool = False) -> TimedFit:
+    def _fit(
+        self, method: Method, candidate: _Candidate, data: NiceData, seed: int, *, search: bool = False
+    ) -> TimedFit:
         def make(callbacks: list[Callback]) -> Engine:
             # at a constant rate a candidate has to be stable where the long fit will spend its time
             schedule = Constant() if search else Cosine()
             return self._engine(method, candidate, data.start, seed, callbacks=callbacks, schedule=schedule)
 
-        def stream() -> DequantisedBatches:
-            return DequantisedBatches(data.train, transform=self._transform, size=self.batch, seed=seed)
-
         def look(energy: torch.nn.Module) -> float:
-            return _mean_log_prob(energy, data.validation)
+            return data.in_logits(mean_log_prob(energy, data.validation))
 
         steps = None if search else self.steps.get(method)
         if steps is None:
             seconds = self.search_seconds if search else self.seconds
             try:
-                steps = steps_within(make, stream(), seconds=seconds, probe=min(self.probe_seconds, seconds))
+                steps = steps_within(
+                    make, data.batches(self.batch, seed), seconds=seconds, probe=min(self.probe_seconds, seconds)
+                )
             except TrainingDivergedError:
                 return never_started(make, look=look)
-        return timed_fit(make, stream(), steps=steps, looks=1 if search else self.looks, look=look)
+        return timed_fit(
+            make, data.batches(self.batch, seed), steps=steps, looks=1 if search else self.looks, look=look
+        )
 
     def _engine(
         self,
@@ -289,7 +293,7 @@ class NiceMNIST:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             energy = self._nice(start)
-            objective = self._objective(method, start, candidate.entropy_weight)
+            objective = self._objective(method, start.shape[1], candidate.entropy_weight)
         players = ["energy"] if not isinstance(objective, MEG | VERA) else list(objective.players(energy))
         betas = OptimizerSettings().betas if len(players) == 1 else (self.betas[0], self.betas[1])
         return Engine(
@@ -306,14 +310,14 @@ class NiceMNIST:
             callbacks=callbacks,
         )
 
-    def _nice(self, start: Tensor) -> CentredNICE:
+    def _nice(self, start: Tensor) -> NICE:
         """From torch's global generator, so that every method has the same one."""
-        return CentredNICE(
+        return started_nice(
             start, couplings=self.couplings, width=self.width, depth=self.depth, activation=self.activation
         )
 
     def _objective(
-        self, method: Method, start: Tensor, entropy_weight: float
+        self, method: Method, dim: int, entropy_weight: float
     ) -> MaximumLikelihood | SlicedScoreMatching | MEG | VERA:
         if method == _EXACT:
             return MaximumLikelihood()
@@ -321,92 +325,38 @@ class NiceMNIST:
             return SlicedScoreMatching(variance_reduction=True)
         width, depth = self.generator_width, self.generator_depth
         low, high = self.sigma_bounds
-        generator = PrincipalGenerator(start, self.latent_dim, width=width, depth=depth, sigma_bounds=(low, high))
+        generator = started_generator(dim, width=width, depth=depth, sigma=self.sigma, sigma_bounds=(low, high))
         if method == "meg":
-            critic = MLPCritic(start.shape[1], self.latent_dim, width=width, depth=depth)
+            critic = MLPCritic(dim, generator.latent_dim, width=width, depth=depth)
             return MEG(generator, critic, entropy_weight=entropy_weight, gradient_penalty=self.gradient_penalty)
         return VERA(
             generator,
-            entropy=LocalVolume(self.latent_dim, iterations=self.entropy_iterations),
+            entropy=LocalVolume(generator.latent_dim, iterations=self.entropy_iterations),
             entropy_weight=entropy_weight,
             entropy_samples=self.entropy_samples,
             gradient_penalty=self.gradient_penalty,
         )
 
-    @property
-    def _transform(self) -> LogitTransform:
-        return LogitTransform(alpha=self.alpha)
+    # -- likelihoods ---------------------------------------------------------------------------------------------------
 
-    # -- data and likelihoods ------------------------------------------------------------------------------------------
-
-    def _data(self) -> _Data:
-        images = load_mnist("train").x.flatten(1)
-        if not self.validation < len(images):
-            raise ValueError(f"validation must leave some of the {len(images)} images, got {self.validation!r}")
-        train, held_out = train_held_out_split(len(images), self.validation / len(images), 0)
-        # the noise of what is looked at is drawn once: the same rows for every method
-        start = _dequantised(images[train[:_START_ROWS]], 1)
-        validation = _dequantised(images[held_out[:_LOOKED_AT]], 2)
-        test = _dequantised(load_mnist("test").x.flatten(1), 3)
-        return _Data(
-            train=images[train].to(self.device),
-            start=self._transform.forward(start),
-            validation=self._transform.forward(validation).to(self.device),
-            test=self._transform.forward(test).to(self.device),
-            volume=float(self._transform.log_abs_det(test).double().mean()),
-        )
-
-    def _log_likelihood(self, state: Mapping[str, Tensor], x: Tensor) -> float:
+    def _log_likelihood(self, state: Mapping[str, Tensor], data: NiceData) -> float:
+        """Of test images, in logits."""
         with torch.random.fork_rng(devices=[]):
-            energy = self._nice(x[:_CHUNK].cpu()).to(self.device)
+            energy = self._nice(data.start[:2]).to(self.device)
         energy.load_state_dict(state)
-        return _mean_log_prob(energy, x)
+        return data.in_logits(mean_log_prob(energy, data.test))
 
-    def _references(self, data: _Data) -> dict[str, float]:
-        """The test log-likelihood of the start, and of normals fitted to the rows that it was made of."""
+    def _references(self, data: NiceData) -> dict[str, float]:
+        """Test log-likelihoods of the start, and of normals."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seeds[0])
-            start = self._nice(data.start)
-        rows, test = data.start.double(), data.test.cpu()
-        mean, covariance = rows.mean(0), torch.cov(rows.T)
-        independent, full = Gaussian(mean, covariance.diagonal().diag()), Gaussian(mean, covariance)
-        return {
-            "start": _mean_log_prob(start, test),
-            "normal, independent pixels": _mean_log_prob(independent, test.double()),
-            "normal, full covariance": _mean_log_prob(full, test.double()),
-        }
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What a run reads: bytes to train on, and logits.
-
-    Args:
-        train: ``(N, D)`` uint8.
-        start: the rows that starts are made of, on the CPU.
-        validation, test: the rows that are looked at during training and at the end.
-        volume: mean log-volume from test pixels in [0, 1] to logits, in nats.
-    """
-
-    train: Tensor
-    start: Tensor
-    validation: Tensor
-    test: Tensor
-    volume: float
+            start = self._nice(data.start).to(self.device)
+        return {"start": data.in_logits(mean_log_prob(start, data.test)), **data.normals()}
 
 
 def _require_method(name: str, method: Any) -> None:
     if method not in get_args(Method):
         raise ValueError(f"{name} has {method!r}, which is none of {', '.join(get_args(Method))}")
-
-
-def _dequantised(x: Tensor, seed: int) -> Tensor:
-    return dequantise(x, generator=torch.Generator().manual_seed(seed))
-
-
-@torch.no_grad()
-def _mean_log_prob(density: Any, x: Tensor) -> float:
-    return float(torch.cat([density.log_prob(rows).double() for rows in x.split(_CHUNK)]).mean())
 
 
 def _picture(fits: Mapping[str, Sequence[TimedFit]], references: Mapping[str, float]) -> Figure:

@@ -1,4 +1,4 @@
-"""Where the methods of :mod:`chainfree.experiments.nice_mnist` start from: the same for all of them, and made of data."""
+"""Where the methods of :mod:`chainfree.experiments.nice_mnist` start from: the same for all of them."""
 
 from __future__ import annotations
 
@@ -9,85 +9,58 @@ from torch import Tensor, nn
 
 from ..energies import NICE
 from ..energies.layers import Activation
-from ..generators import LatentGenerator, LinearGenerator, MLPGenerator
+from ..generators import ResidualGenerator
 
-__all__ = ["CentredNICE", "PrincipalGenerator"]
-
-_START = 0.1  # of the perceptron's last layer, against its usual scale
+__all__ = ["started_generator", "started_nice"]
 
 
-class CentredNICE(NICE):
-    """NICE of x less the mean of the data, with a standard start: every z has the base's mean and deviation on the data.
+@torch.no_grad()
+def started_nice(x: Tensor, *, couplings: int, width: int, depth: int, activation: Activation) -> NICE:
+    """A NICE in whose base space the data are standard: every z has the base's mean and deviation on them.
 
-    Logits of mostly black images are far from zero, all in one direction, which a perceptron sees as one huge feature: every
-    method then learns slowly or not at all. A shift leaves volumes and with them the likelihood as they are.
+    The last two couplings' biases take the means off, one part each; ``log_scale`` does the rest.
 
     Args:
         x: rows to start from, ``(N, dim)``.
         couplings: at least two.
         width, depth, activation: see :class:`chainfree.energies.NICE`.
     """
-
-    def __init__(self, x: Tensor, *, couplings: int, width: int, depth: int, activation: Activation) -> None:
-        super().__init__(x.shape[1], couplings=couplings, width=width, depth=depth, activation=activation)
-        self.mean: Tensor
-        self.register_buffer("mean", x.mean(0))
-        self._start(x)
-
-    def transform(self, x: Tensor) -> Tensor:
-        """To the base's space, ``(B, dim) -> (B, dim)``."""
-        return super().transform(x - self.mean)
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Back from the base's space, ``(B, dim) -> (B, dim)``."""
-        return super().inverse(z) + self.mean
-
-    @torch.no_grad()
-    def _start(self, x: Tensor) -> None:
-        """The last two couplings' biases take the means off, one part each; ``log_scale`` does the rest."""
-        first = (self.dim + 1) // 2
-        for index in (len(self.shifts) - 2, len(self.shifts) - 1):
-            mean = self.transform(x).mean(0)
-            _last_layer(self.shifts[index]).bias.sub_(mean[:first] if index % 2 == 1 else mean[first:])
-        logistic = math.pi / math.sqrt(3)
-        # dequantised pixels always vary; other rows may not
-        self.log_scale.copy_((logistic / self.transform(x).std(0).clamp_min(1e-6)).log())
+    nice = NICE(x.shape[1], couplings=couplings, width=width, depth=depth, activation=activation)
+    first = (nice.dim + 1) // 2
+    for index in (len(nice.shifts) - 2, len(nice.shifts) - 1):
+        mean = nice.transform(x).mean(0)
+        shift = nice.shifts[index]
+        assert isinstance(shift, nn.Sequential)
+        last = shift[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.sub_(mean[:first] if index % 2 == 1 else mean[first:])
+    logistic = math.pi / math.sqrt(3)
+    nice.log_scale.copy_((logistic / nice.transform(x).std(0).clamp_min(1e-6)).log())
+    return nice
 
 
-def _last_layer(perceptron: nn.Module) -> nn.Linear:
-    assert isinstance(perceptron, nn.Sequential)
-    last = perceptron[-1]
-    assert isinstance(last, nn.Linear)
-    return last
+def started_generator(
+    dim: int, *, width: int, depth: int, sigma: float, sigma_bounds: tuple[float, float]
+) -> ResidualGenerator:
+    r"""A generator that starts at a standard normal, which is nearly the law of :func:`started_nice`.
 
-
-class PrincipalGenerator(LatentGenerator):
-    r""":math:`g(z) = b + Wz + h(z)`: principal components that are trained on, and a perceptron h that starts small.
+    So the first negatives are the energy's own, and the game starts on maximum likelihood's path; started near the data
+    instead, as by principal components, it has nothing to tell the energy. As many latents as features, since a flow's
+    law has no direction without variance: noise of one scale cannot follow what couplings do to the others.
 
     Args:
-        x: rows that W, b and σ are fitted to at the start, ``(N, dim)``.
-        latent_dim: components.
-        width, depth: of h.
-        sigma_bounds: see :class:`chainfree.generators.LatentGenerator`; σ starts at the components' own, or at the nearer
-            bound.
+        dim: features of a row.
+        width, depth: of the perceptron.
+        sigma: below 1.
+        sigma_bounds: see :class:`chainfree.generators.LatentGenerator`.
     """
-
-    def __init__(
-        self, x: Tensor, latent_dim: int, *, width: int, depth: int, sigma_bounds: tuple[float, float]
-    ) -> None:
-        start = LinearGenerator.pca(x, latent_dim)
-        sigma = min(max(float(start.sigma.detach()), sigma_bounds[0]), sigma_bounds[1])
-        super().__init__(latent_dim, (x.shape[1],), sigma=sigma, sigma_bounds=sigma_bounds)
-        self.linear = nn.Linear(latent_dim, x.shape[1])
-        self.perceptron = MLPGenerator(latent_dim, x.shape[1], width=width, depth=depth).layers
-        last = _last_layer(self.perceptron)
-        with torch.no_grad():
-            self.linear.weight.copy_(start.weight)
-            self.linear.bias.copy_(start.bias)
-            last.weight.mul_(_START)
-            last.bias.zero_()
-
-    def forward(self, z: Tensor) -> Tensor:
-        """The mean, ``(B, latent_dim) -> (B, dim)``."""
-        mean: Tensor = self.linear(z) + self.perceptron(z)
-        return mean
+    return ResidualGenerator(
+        dim,
+        dim,
+        scale=math.sqrt(1 - sigma**2),
+        train_linear=True,
+        width=width,
+        depth=depth,
+        sigma=sigma,
+        sigma_bounds=sigma_bounds,
+    )

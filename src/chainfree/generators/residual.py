@@ -16,7 +16,7 @@ _START = 0.1  # of the perceptron's last layer, against its usual scale
 
 
 class ResidualGenerator(LatentGenerator):
-    r""":math:`g(z) = s A z + h(z)` with A fixed, of orthonormal columns or rows, and a perceptron h that starts near zero.
+    r""":math:`g(z) = A z + h(z)` with A of orthonormal columns or rows times s, and a perceptron h that starts near zero.
 
     At the start it is (nearly) a normal of standard deviation s, as wide as standardised data: a plain perceptron starts as
     a small blob, settles in the mode it meets first, and no gradient tells it of the others. The linear part also keeps
@@ -26,6 +26,8 @@ class ResidualGenerator(LatentGenerator):
         latent_dim: features of z. Beyond ``dim`` of them, some directions enter only through h.
         dim: features of a row.
         scale: s, in units of the data; 1 for standardised features.
+        train_linear: learn A as well. Fixed, it keeps all latents in use; learned, it follows an energy's covariance sooner
+            than h does.
         width, depth, activation: of h, as in :class:`MLPGenerator`.
         frequencies: random Fourier features of z that h sees beside z, as in :class:`chainfree.energies.FourierMLP`: many
             narrow modes need a map with steep steps between them, which a perceptron of z alone learns last.
@@ -43,6 +45,7 @@ class ResidualGenerator(LatentGenerator):
         dim: int,
         *,
         scale: float = 1.0,
+        train_linear: bool = False,
         width: int = 128,
         depth: int = 3,
         activation: Activation = "silu",
@@ -61,8 +64,12 @@ class ResidualGenerator(LatentGenerator):
         self.frequencies: Tensor
         source = torch.Generator().manual_seed(seed)
         self.register_buffer("frequencies", frequency_scale * torch.randn(latent_dim, frequencies, generator=source))
+        linear = scale * _orthonormal(latent_dim, dim, seed)
         self.linear: Tensor
-        self.register_buffer("linear", scale * _orthonormal(latent_dim, dim, seed))
+        if train_linear:
+            self.linear = nn.Parameter(linear)
+        else:
+            self.register_buffer("linear", linear)
         last = self.perceptron[-1]
         assert isinstance(last, nn.Linear)
         with torch.no_grad():
