@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BENCHMARKS := ed_25gaussians ed_gradient_variance toy_densities digits_anomaly faults
+BENCHMARKS := ed_25gaussians ed_gradient_variance toy_densities digits_anomaly vera_toy vera_step faults
+RECIPES := ed_nearsightedness ed_w_stabilisation ed_t_m_w_ablation vera_entropy_bias_variance vera_toy_lambda \
+	ed_then_generator vera_stacked_mnist vera_nice_mnist
 JOBS ?= 2
 
 .PHONY: demo test lint bench recipes clean
@@ -33,7 +35,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.readme
 
 recipes: $(INSTALLED)
-	set -e; for name in ed_nearsightedness ed_w_stabilisation ed_t_m_w_ablation; do $(BIN)/chainfree recipes $$name; done
+	set -e; for name in $(RECIPES); do $(BIN)/chainfree recipes $$name; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,8 +22,8 @@ class PriorBank:
     The bank is the draw itself, and ``extra`` more latents. It sees all of the generator, also sheets that cross, and its
     value is an entropy: that of the mixture, which tends to the generator's as the bank grows. Its gradient along the
     means is a control variate, zero on average. Cost grows with the square of the batch. The kernels must overlap: with
-    :math:`\sigma` a tenth of the data's width, 512 samples do in one and two data dimensions, barely in three, and from four
-    on every sample sees its own kernel only, and the gradient is gone. Metric ``bank_overlap`` tells.
+    :math:`\sigma` a tenth of the data's width, a few hundred samples do in one and two data dimensions, barely in three, and
+    from four on every sample sees its own kernel only, and the gradient is gone. Metric ``bank_overlap`` tells.
 
     Args:
         extra: latents beside the draw's own; one forward and one backward pass each.

@@ -21,7 +21,7 @@ from ..typing import Energy
 
 __all__ = ["GeneratorFit", "fit_generator"]
 
-# with the default noise scale a bank of 512 passes on four fifths of the gradient in the plane, two fifths in space
+# the kernels of a few hundred means overlap in the plane, and leave gaps in space
 _BANK_DIMENSIONS = 2
 
 
