@@ -39,6 +39,18 @@ def test_its_derivatives_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(mixture_log_prob, [value.requires_grad_() for value in given])
 
 
+def test_far_kernels_and_many_pairs_are_torch_s_too() -> None:
+    x, means, log_sigma = _normal(1700, 2), 100 * _normal(800, 2, seed=1), torch.tensor(-2.0, dtype=torch.float64)
+    means[:200] = x[:200] + 0.1 * _normal(200, 2, seed=2)
+    x.requires_grad_()
+    kernel = -0.5 * torch.cdist(x, means).square() * math.exp(4.0)
+    expected = torch.logsumexp(kernel, dim=1) - math.log(800) + 4.0 - math.log(2 * math.pi)
+    found = mixture_log_prob(x, means, log_sigma)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-7)
+    slopes = (torch.autograd.grad(values.sum(), x, retain_graph=True)[0] for values in (found, expected))
+    torch.testing.assert_close(*slopes, rtol=1e-7, atol=1e-6)
+
+
 def test_single_precision_survives_an_origin_far_away() -> None:
     means = 0.05 * _normal(20, 3) + 100.0
     x = means[:6] + 0.02 * _normal(6, 3, seed=1)

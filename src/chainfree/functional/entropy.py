@@ -33,6 +33,9 @@ from ..energies.layers import full_precision
 
 __all__ = ["mixture_log_prob", "pair_surrogate", "score_surrogate"]
 
+_PAIRS = 2**20  # at a time: four megabytes stay in the cache
+_LOST = -80.0  # less than the spacing of doubles, even for millions of terms
+
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).flatten(1).sum(1)
@@ -93,7 +96,7 @@ def mixture_log_prob(x: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
         log_sigma: scalar.
 
     Returns:
-        Nats, ``(N,)``. Memory and time are N times B.
+        Nats, ``(N,)``. Time is N times B; so is memory where a graph is kept, and else it is bounded.
     """
     if x.shape[1:] != means.shape[1:]:
         raise ContractError(f"rows of shape {tuple(x.shape[1:])} cannot be seen by means of {tuple(means.shape[1:])}")
@@ -101,11 +104,20 @@ def mixture_log_prob(x: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
     # distances by one matrix product; around the bank's centre, so that float32 does not cancel
     centre = means.detach().mean(0)
     x, means = x - centre, means - centre
-    with full_precision(x):
-        squares = x.square().sum(1, keepdim=True) + means.square().sum(1) - 2 * x @ means.T
-    kernel = -0.5 * squares.clamp_min(0) * torch.exp(-2 * log_sigma)
+    precision, norms = torch.exp(-2 * log_sigma), means.square().sum(1)
+    parts = []
+    for rows in x.split(max(1, _PAIRS // len(means))):
+        with full_precision(x):
+            squares = rows.square().sum(1, keepdim=True) + norms - 2 * rows @ means.T
+        parts.append(_log_sum_exp(-0.5 * squares.clamp_min(0) * precision))
     constant = math.log(len(means)) + x.shape[1] * (log_sigma + 0.5 * math.log(2 * math.pi))
-    return torch.logsumexp(kernel, dim=1) - constant
+    return torch.cat(parts) - constant
+
+
+def _log_sum_exp(terms: Tensor) -> Tensor:
+    """Over the last axis, without terms that are lost in rounding: exponentials that underflow take many times as long."""
+    greatest = terms.detach().amax(1, keepdim=True)
+    return (terms - greatest).clamp_min(_LOST).exp().sum(1).log() + greatest.squeeze(1)
 
 
 def _require_same(name: str, given: Tensor, like: Tensor) -> None:
