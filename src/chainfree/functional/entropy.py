@@ -101,17 +101,19 @@ def mixture_log_prob(x: Tensor, means: Tensor, log_sigma: Tensor) -> Tensor:
     if x.shape[1:] != means.shape[1:]:
         raise ContractError(f"rows of shape {tuple(x.shape[1:])} cannot be seen by means of {tuple(means.shape[1:])}")
     x, means = x.flatten(1), means.flatten(1)
-    # distances by one matrix product; around the bank's centre, so that float32 does not cancel
+    # distances by one matrix product, less what is the same for all means; around the bank's centre, so that float32 does not
+    # cancel
     centre = means.detach().mean(0)
     x, means = x - centre, means - centre
-    precision, norms = torch.exp(-2 * log_sigma), means.square().sum(1)
-    parts = []
-    for rows in x.split(max(1, _PAIRS // len(means))):
-        with full_precision(x):
-            squares = rows.square().sum(1, keepdim=True) + norms - 2 * rows @ means.T
-        parts.append(_log_sum_exp(-0.5 * squares.clamp_min(0) * precision))
+    precision = torch.exp(-2 * log_sigma)
+    offset, outside = -0.5 * precision * means.square().sum(1), -0.5 * precision * x.square().sum(1)
+    with full_precision(x):
+        parts = [
+            _log_sum_exp(torch.addmm(offset, precision * rows, means.T))
+            for rows in x.split(max(1, _PAIRS // len(means)))
+        ]
     constant = math.log(len(means)) + x.shape[1] * (log_sigma + 0.5 * math.log(2 * math.pi))
-    return torch.cat(parts) - constant
+    return torch.cat(parts) + outside - constant
 
 
 def _log_sum_exp(terms: Tensor) -> Tensor:
