@@ -21,6 +21,7 @@ def test_ed_then_generator() -> None:
         samples=32,
         flow_steps=10,
         log_z_samples=500,
+        proposals=64,
         drawn=500,
         compared=100,
         langevin_steps=4,
@@ -33,7 +34,7 @@ def test_ed_then_generator() -> None:
     one = figures["by_seed"][0]
     assert one["log_z_lower_variational"] <= one["log_z_lower_importance"]
     assert math.isfinite(one["log_z_quadrature"])
-    assert len(picture.axes) == 4
+    assert len(picture.axes) == 5
 
 
 @pytest.mark.skipif("CHAINFREE_DATA" not in os.environ, reason="CHAINFREE_DATA names no folder with mnist.npz")

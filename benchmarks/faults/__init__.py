@@ -1,0 +1,1 @@
+"""What the program makes of kills, bad input and divergence."""
