@@ -5,7 +5,6 @@ Every order and every draw is a pure function of the seed and a counter: nothing
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .checks import require_finite, require_positive_int
+from .streams import event_text, generator_at, require_whole, saved_position
 from .typing import Batch, Density
 
 __all__ = ["ArrayBatches", "NoBatches", "SampledBatches", "batches"]
@@ -85,7 +85,7 @@ class ArrayBatches:
 
     def __init__(self, x: Tensor, y: Tensor | None, *, size: int, seed: int, shuffle: bool) -> None:
         require_positive_int("size", size)
-        _require_whole("seed", seed)
+        require_whole("seed", seed)
         if size > len(x):
             raise ValueError(f"size must be at most the number of rows, got size={size} for {len(x)} rows; lower size")
         self._x, self._y = x, y
@@ -127,13 +127,13 @@ class ArrayBatches:
         Raises:
             ValueError: the state belongs to other rows, or to another size, seed or order.
         """
-        self._position = _position(state, self._identity())
+        self._position = saved_position(state, self._identity())
 
     def _identity(self) -> dict[str, Any]:
         return {
             "kind": "array",
             "rows": len(self._x),
-            "event": _event(self._x),
+            "event": event_text(self._x),
             "size": self._size,
             "seed": self._seed,
             "shuffle": int(self._shuffle),
@@ -143,7 +143,7 @@ class ArrayBatches:
         epoch, place = divmod(self._position, len(self._x) // self._size)
         if self._order is None or self._order[0] != epoch:
             # drawn on the CPU whatever the device, so that the order is the same everywhere
-            generator = _generator(torch.device("cpu"), "array", self._seed, epoch)
+            generator = generator_at(torch.device("cpu"), "array", self._seed, epoch)
             self._order = epoch, torch.randperm(len(self._x), generator=generator).to(self._x.device)
         return self._order[1][place * self._size : (place + 1) * self._size]
 
@@ -174,12 +174,12 @@ class SampledBatches:
 
     def __init__(self, density: Density, *, size: int, seed: int = 0) -> None:
         require_positive_int("size", size)
-        _require_whole("seed", seed)
+        require_whole("seed", seed)
         self._density, self._size, self._seed = density, size, seed
         self._position = 0
         self._block: tuple[int, Tensor] | None = None  # its number and its draws
         # one draw, from its own generator, says what the rows look like
-        self._event = _event(self._draw(1, "probe", 0))
+        self._event = event_text(self._draw(1, "probe", 0))
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -202,7 +202,7 @@ class SampledBatches:
         Raises:
             ValueError: the state belongs to another kind of density, event shape, size or seed.
         """
-        self._position = _position(state, self._identity())
+        self._position = saved_position(state, self._identity())
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -214,7 +214,7 @@ class SampledBatches:
         }
 
     def _draw(self, n: int, purpose: str, number: int) -> Tensor:
-        generator = _generator(_device(self._density), purpose, self._seed, number)
+        generator = generator_at(_device(self._density), purpose, self._seed, number)
         with torch.no_grad():
             draws = self._density.sample(n, generator=generator)
         if draws.dim() < 2 or len(draws) != n:
@@ -245,40 +245,12 @@ class NoBatches:
             raise ValueError(f"the saved position is of {state.get('kind')!r} data; resume with the same data")
 
 
-def _generator(device: torch.device, purpose: str, seed: int, number: int) -> torch.Generator:
-    # hashed, not added: seed 0 in epoch 1 must not repeat seed 1 in epoch 0
-    digest = hashlib.sha256(f"chainfree {purpose} {seed} {number}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
 def _device(density: Density) -> torch.device:
     if isinstance(density, nn.Module):
         first = next(chain(density.parameters(), density.buffers()), None)
         if first is not None:
             return first.device
     return torch.device("cpu")
-
-
-def _event(x: Tensor) -> str:
-    return "x".join(str(length) for length in x.shape[1:])
-
-
-def _require_whole(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
-
-
-def _position(state: Mapping[str, Any], identity: Mapping[str, Any]) -> int:
-    for name, here in identity.items():
-        if name not in state or state[name] != here:
-            raise ValueError(
-                f"the saved position belongs to other data: {name} was {state.get(name)!r} and is {here!r} here; "
-                "resume with the same data, size and seed"
-            )
-    position = state.get("position")
-    if isinstance(position, bool) or not isinstance(position, int) or position < 0:
-        raise ValueError(f"the saved position must be a whole number of at least 0, got {position!r}; start anew")
-    return position
 
 
 def _tensor(name: str, values: Tensor | NDArray[Any]) -> Tensor:

@@ -50,6 +50,32 @@ def test_the_density_is_the_mixture_s(share: float) -> None:
     np.testing.assert_allclose(found.log_density, special.logsumexp(logs, axis=0), rtol=1e-9)
 
 
+def test_with_the_local_density_expectations_are_the_energy_s() -> None:
+    """A normal that is wider than its target: weighted, its moments are the target's, in many dimensions too."""
+    dim = 12
+    net = LinearGenerator(0.7 * torch.eye(dim).double(), sigma=0.3)
+    negatives = WeightedNegatives(density="local")
+    assert negatives.covering_weight == 0.0 and WeightedNegatives().covering_weight == 1.0
+    found = negatives.propose(net, net.sample(40_000, generator=_seeded()), _seeded(1))
+    weights = self_normalised(-0.5 * found.x.square().sum(1) / 0.5 - found.log_density)
+    assert float(weights.effective_sample_size) > 20_000
+    variance = (weights.values.unsqueeze(1) * found.x.square()).sum(0)
+    torch.testing.assert_close(variance, torch.full((dim,), 0.5).double(), rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"density": "exact"}, "density must be"),
+        ({"density": "local", "covering": 1.0}, "leave out"),
+        ({"density": "local", "defensive": _wide(2)}, "leave out"),
+    ],
+)
+def test_what_the_local_density_does_not_go_with_is_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        WeightedNegatives(**options)
+
+
 def test_without_a_defensive_density_it_is_the_bank_s_alone() -> None:
     net = _net(2)
     draw = net.sample(8, generator=_seeded())

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..batches import ArrayBatches, _generator, _position
+from ..batches import ArrayBatches
 from ..checks import require_finite
+from ..streams import generator_at, saved_position
 from ..typing import Batch
 
 __all__ = ["DequantisedBatches", "LogitTransform", "dequantise"]
@@ -165,7 +166,7 @@ class DequantisedBatches:
         batch = next(self._bytes)
         # drawn on the CPU whatever the device, so that the noise is the same everywhere
         pixels = dequantise(
-            batch.x, generator=_generator(torch.device("cpu"), "dequantised", self._seed, self._position)
+            batch.x, generator=generator_at(torch.device("cpu"), "dequantised", self._seed, self._position)
         )
         self._position += 1
         return Batch(pixels if self._transform is None else self._transform.forward(pixels), batch.y)
@@ -180,7 +181,7 @@ class DequantisedBatches:
         Raises:
             ValueError: the state belongs to other rows, or to another size, seed, order or transform.
         """
-        position = _position(state, self._identity())
+        position = saved_position(state, self._identity())
         self._bytes.load_state_dict({**self._bytes.state_dict(), "position": position})
         self._position = position
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..batches import _event, _generator, _position, _require_whole
 from ..checks import require_positive_int
+from ..streams import event_text, generator_at, require_whole, saved_position
 from ..typing import Batch
 from .errors import DataError
 from .images import Images, load_mnist
@@ -96,7 +96,7 @@ class StackedDigits:
 
     def __init__(self, digits: Images, *, size: int, seed: int = 0) -> None:
         require_positive_int("size", size)
-        _require_whole("seed", seed)
+        require_whole("seed", seed)
         if digits.x.shape[1] != 1:
             raise DataError(f"stacks are made of images with one channel, got {digits.x.shape[1]}; give grey images")
         if not bool(((digits.y >= 0) & (digits.y < _DIGITS)).all()):
@@ -117,7 +117,7 @@ class StackedDigits:
     def __next__(self) -> Batch:
         x, y = self._digits.x, self._digits.y
         # drawn on the CPU whatever the device, so that the stacks are the same everywhere
-        generator = _generator(torch.device("cpu"), "stacked", self._seed, self._position)
+        generator = generator_at(torch.device("cpu"), "stacked", self._seed, self._position)
         picks = torch.randint(len(x), (self._size * _CHANNELS,), generator=generator).to(x.device)
         self._position += 1
         # neighbours in one gather of bytes become channels: a quarter of the memory traffic of gathering floats
@@ -134,13 +134,13 @@ class StackedDigits:
         Raises:
             ValueError: the state belongs to another number or shape of digits, or to another size or seed.
         """
-        self._position = _position(state, self._identity())
+        self._position = saved_position(state, self._identity())
 
     def _identity(self) -> dict[str, Any]:
         return {
             "kind": "stacked",
             "rows": len(self._digits),
-            "event": _event(self._digits.x),
+            "event": event_text(self._digits.x),
             "size": self._size,
             "seed": self._seed,
         }

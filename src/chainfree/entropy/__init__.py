@@ -5,6 +5,7 @@ from .base import EntropyEstimate, EntropyEstimator
 from .hmc import HMCPosterior
 from .importance import ImportancePosterior
 from .linear import ExactLinear
+from .local_density import local_log_prob
 from .local_volume import LocalVolume
 from .posterior import LearnedPosterior
 from .steps import PreconditionedSteps
@@ -19,4 +20,5 @@ __all__ = [
     "LocalVolume",
     "PreconditionedSteps",
     "PriorBank",
+    "local_log_prob",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from matplotlib.figure import Figure
 
 from .ablation import Ablation
+from .dimensions import Dimensions
 from .ed_then_generator import EDThenGenerator
 from .entropy_bias_variance import EntropyBiasVariance
 from .nearsightedness import Nearsightedness
@@ -20,6 +21,7 @@ from .w_stabilisation import WStabilisation
 __all__ = [
     "EXPERIMENTS",
     "Ablation",
+    "Dimensions",
     "EDThenGenerator",
     "EntropyBiasVariance",
     "Experiment",
@@ -54,4 +56,5 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "nice_mnist": NiceMNIST,
     "entropy_bias_variance": EntropyBiasVariance,
     "toy_lambda": ToyLambda,
+    "dimensions": Dimensions,
 }

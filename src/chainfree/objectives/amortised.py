@@ -91,8 +91,9 @@ class Amortised(nn.Module):
                 with torch.no_grad():
                     values = torch.cat([values, energy_values(energy, wide)])
             weights = self_normalised(-beta * values - proposals.log_density, clip=self.negatives.clip)
-            seen = mixture_log_prob(proposals.x, draw.mean, self.generator.log_sigma)
-            loss = loss - self.negatives.covering * (weights.values * seen).sum()
+            if self.negatives.covering_weight:
+                seen = mixture_log_prob(proposals.x, draw.mean, self.generator.log_sigma)
+                loss = loss - self.negatives.covering_weight * (weights.values * seen).sum()
             metrics["negatives_ess"] = weights.effective_sample_size
         yield Update("generator", loss, metrics)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..checks import log_prob_values, require_non_negative, require_positive
+from ..entropy import local_log_prob
 from ..functional.entropy import mixture_log_prob
 from ..generators.base import Draw, LatentGenerator
 from ..typing import Density
@@ -47,31 +48,55 @@ class WeightedNegatives:
     :math:`-\sum_n w_n \log q(x_n)`, the forward divergence from the energy, as in reweighted wake-sleep (Bornschein and
     Bengio, 2015, arXiv 1406.2751): the reverse divergence alone never finds a mode it has left.
 
+    Beyond a few dimensions the kernels do not overlap, and every sample's density is its own kernel's alone, the same for
+    all. ``density="local"`` takes the generator's (:func:`chainfree.entropy.local_log_prob`), which has no
+    such limit. What limits it is the match of generator and energy: an effective sample size near one says that there is
+    none. It is known at the generator's own samples only, so there are no defensive rows and no covering term with it. A
+    flow fitted to the data is a third way: a ``defensive`` density whose exact density does not thin out either.
+
     Args:
+        density: of the generator's samples: that of the mixture around their means, or the local one.
         defensive: a density as wide as the data, or ``None``.
         share: defensive rows for every sample of the generator.
-        covering: weight of the cross-entropy in the generator's loss.
+        covering: weight of the cross-entropy in the generator's loss; by default 1, and 0 with the local density.
         clip: largest weight in units of the mean one, or ``None``. Clipping hides the modes that the generator misses.
 
     Raises:
-        ValueError: a setting out of its range, or a clip of 1 or less.
+        ValueError: a setting out of its range, a clip of 1 or less, or what the local density does not go with.
     """
 
+    density: Literal["mixture", "local"] = "mixture"
     defensive: Density | None = None
     share: float = 0.25
-    covering: float = 1.0
+    covering: float | None = None
     clip: float | None = None
 
     def __post_init__(self) -> None:
         require_positive("share", self.share)
-        require_non_negative("covering", self.covering)
+        if self.density not in ("mixture", "local"):
+            raise ValueError(f"density must be 'mixture' or 'local', got {self.density!r}")
+        if self.covering is not None:
+            require_non_negative("covering", self.covering)
+        if self.density == "local" and (self.defensive is not None or self.covering):
+            raise ValueError(
+                "density='local' is known at the generator's own samples only; leave out defensive and covering"
+            )
         if self.clip is not None and not 1 < self.clip < math.inf:
             raise ValueError(f"clip is in units of the mean weight and must be above 1, got {self.clip!r}")
+
+    @property
+    def covering_weight(self) -> float:
+        """The weight of the cross-entropy, given or by default."""
+        if self.covering is None:
+            return 0.0 if self.density == "local" else 1.0
+        return self.covering
 
     @torch.no_grad()
     def propose(self, net: LatentGenerator, draw: Draw, generator: torch.Generator | None) -> Proposals:
         """The draw's samples, the defensive rows, and the density of their mixture at all of them."""
         x = draw.x.detach()
+        if self.density == "local":
+            return Proposals(x, local_log_prob(net, draw))
         if self.defensive is None:
             return Proposals(x, mixture_log_prob(x, draw.mean, net.log_sigma))
         extra = max(1, round(self.share * len(x)))

@@ -186,9 +186,14 @@ class VERA(nn.Module):
             estimate = self.entropy(self.generator, part, generator=generator)
             loss = loss - self.entropy_weight * estimate.surrogate.mean()
             metrics |= estimate.metrics
-        if proposals is not None and weights is not None and self.negatives is not None and self.negatives.covering:
+        if (
+            proposals is not None
+            and weights is not None
+            and self.negatives is not None
+            and self.negatives.covering_weight
+        ):
             seen = mixture_log_prob(proposals.x, draw.mean, self.generator.log_sigma)
-            loss = loss - self.negatives.covering * (weights.values * seen).sum()
+            loss = loss - self.negatives.covering_weight * (weights.values * seen).sum()
         return Update("generator", loss, metrics)
 
     def _reweighted(
