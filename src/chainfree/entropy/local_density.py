@@ -6,8 +6,9 @@ r"""A generator's density at its own samples, with the posterior around the gene
     q(z \mid x) \approx N\bigl(z_0 + A^{-1}b,\; A^{-1}\bigr), \qquad
     A = I + J^\top J/\sigma^2, \quad b = J^\top\varepsilon/\sigma - z_0 .
 
-Exact for linear generators of any size. What it cannot see is another sheet of the generator at the same x, which makes q
-larger than it says.
+Exact for linear generators of any size. Where g bends within the posterior's width it errs in either direction, by the first
+order of sigma at a single sample; and it does not see another sheet of the generator at the same x, which makes q larger
+than it says.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from ..entropy import LocalVolume
 from ..evaluation import log_z_importance, nll_gap
 from ..fitting import fit_flow
 from ..functional import self_normalised
-from ..generators import ResidualGenerator
+from ..generators import Flow, ResidualGenerator
 from ..objectives import VERA, WeightedNegatives
 from .checks import require_each, require_seeds
 
@@ -57,13 +57,13 @@ class Dimensions:
     components: int = 3
     gradient_penalty: float = 0.1
     samples: int = 256
-    rounds: int = 1500
+    rounds: int = 600
     batch: int = 128
     lr: float = 1e-3
     ema: float = 0.998
     width: int = 128
     depth: int = 2
-    flow_steps: int = 1000
+    flow_steps: int = 600
     held_out: int = 20_000
     seeds: Sequence[int] = (0,)
 
@@ -81,10 +81,14 @@ class Dimensions:
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures by kind of negatives and dimension, one a seed, and a picture.
 
-        They are the NLL gap in nats, ``None`` where training diverged, and the effective share of the weights.
+        They are the NLL gap in nats and the standard error of its log Z, ``None`` where training diverged, and the
+        effective share of the weights.
         """
-        figures: dict[str, Any] = {kind: {"nll_gap": {}, "effective_share": {}} for kind in self.negatives}
+        figures: dict[str, Any] = {
+            kind: {"nll_gap": {}, "log_z_standard_error": {}, "effective_share": {}} for kind in self.negatives
+        }
         reference: dict[str, list[float]] = {}
+        alone: dict[str, list[float]] = {}
         for dim in self.dims:
             for seed in self.seeds:
                 means, covariances = _mixture(dim, self.components, seed)
@@ -93,14 +97,22 @@ class Dimensions:
                 held_out = density.sample(self.held_out, generator=_source(seed + 2))
                 base = Gaussian.fit(data)
                 reference.setdefault(str(dim), []).append(nll_gap(base, base.log_z, density, held_out))
+                flow = fit_flow(data, kind="nsf-coupling", steps=self.flow_steps, seed=seed)
+                alone.setdefault(str(dim), []).append(nll_gap(flow, 0.0, density, held_out))
                 for kind in self.negatives:
-                    trained, share = self._one(kind, data, seed)
-                    gap = None if trained is None else self._gap(trained, density, proposal, held_out, seed)
-                    for name, value in [("nll_gap", gap), ("effective_share", share)]:
+                    trained, share = self._one(kind, data, flow, seed)
+                    gap = error = None
+                    if trained is not None:
+                        log_z = log_z_importance(
+                            trained, proposal, samples=5 * self.held_out, generator=_source(seed + 3)
+                        )
+                        gap, error = nll_gap(trained, log_z.value, density, held_out), log_z.standard_error
+                    for name, value in zip(names, (gap, error, share), strict=True):
                         figures[kind][name].setdefault(str(dim), []).append(value)
-        return {**figures, "nll_gap_of_a_normal": reference}, self._picture(figures, reference)
+        references = {"nll_gap_of_a_normal": reference, "nll_gap_of_the_flow": alone}
+        return {**figures, **references}, self._picture(figures, reference, alone)
 
-    def _one(self, kind: Negatives, rows: Tensor, seed: int) -> tuple[nn.Module | None, float | None]:
+    def _one(self, kind: Negatives, rows: Tensor, flow: Flow, seed: int) -> tuple[nn.Module | None, float | None]:
         """The trained energy, unless it diverged, and the effective share of its weights."""
         dim = rows.shape[1]
         with torch.random.fork_rng(devices=[]):
@@ -111,7 +123,7 @@ class Dimensions:
             net,
             entropy=LocalVolume(dim),
             gradient_penalty=self.gradient_penalty if kind == "even" else 0.0,
-            negatives=self._negatives(kind, rows, seed),
+            negatives=self._negatives(kind, rows.shape[1], flow),
             samples=self.samples // 2 if kind == "flow" else self.samples,
         )
         engine = Engine(
@@ -126,44 +138,38 @@ class Dimensions:
         except TrainingDivergedError:
             return None, None
         trained = engine.averaged_energy()
-        return trained, self._share(game, trained, seed)
+        return trained, self._share(game, engine.averaged(net), trained, seed)
 
-    def _gap(
-        self, energy: nn.Module, density: GaussianMixture, proposal: GaussianMixture, held_out: Tensor, seed: int
-    ) -> float:
-        log_z = log_z_importance(energy, proposal, samples=5 * self.held_out, generator=_source(seed + 3))
-        return nll_gap(energy, log_z.value, density, held_out)
-
-    def _negatives(self, kind: Negatives, rows: Tensor, seed: int) -> WeightedNegatives | None:
+    def _negatives(self, kind: Negatives, dim: int, flow: Flow) -> WeightedNegatives | None:
         if kind == "even":
             return None
         if kind == "local":
             return WeightedNegatives(density="local")
         if kind == "flow":
-            flow = fit_flow(rows, kind="nsf-coupling", steps=self.flow_steps, seed=seed)
             return WeightedNegatives(defensive=flow, share=1.0, covering=0.0)
-        wide = Gaussian(torch.zeros(rows.shape[1]), 1.5**2 * torch.eye(rows.shape[1]))
+        wide = Gaussian(torch.zeros(dim), 1.5**2 * torch.eye(dim))
         return WeightedNegatives(defensive=wide)
 
     @torch.no_grad()
-    def _share(self, game: VERA, energy: nn.Module, seed: int) -> float | None:
+    def _share(self, game: VERA, net: ResidualGenerator, energy: nn.Module, seed: int) -> float | None:
         """Effective sample size over samples, of as many negatives as a round has; the mean of several rounds."""
         if game.negatives is None or game.samples is None:
             return None
         source, shares = _source(seed + 4), []
         for _ in range(max(1, _LAST // game.samples)):
-            proposals = game.negatives.propose(
-                game.generator, game.generator.sample(game.samples, generator=source), source
-            )
+            proposals = game.negatives.propose(net, net.sample(game.samples, generator=source), source)
             weights = self_normalised(-energy(proposals.x) - proposals.log_density)
             shares.append(float(weights.effective_sample_size) / len(proposals.x))
         return sum(shares) / len(shares)
 
-    def _picture(self, figures: dict[str, Any], reference: dict[str, list[float]]) -> Figure:
+    def _picture(
+        self, figures: dict[str, Any], reference: dict[str, list[float]], alone: dict[str, list[float]]
+    ) -> Figure:
         series = {}
         for called, by_dim in [
             *((_CALLED[kind], figures[kind]["nll_gap"]) for kind in self.negatives),
             ("a normal", reference),
+            ("the flow alone", alone),
         ]:
             means = {int(dim): sum(values) / len(values) for dim, values in by_dim.items() if None not in values}
             if means:  # not all of them diverged; an estimate may fall below zero

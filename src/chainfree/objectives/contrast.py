@@ -51,11 +51,11 @@ def contrast(
         \tfrac1B\sum_i E(x_i) - \sum_n w_n E(\tilde x_n)
         + \tfrac\gamma2\, E_m\lVert\nabla_x E\rVert^2 + \alpha\,(E_p[E^2] + E_q[E^2])
 
-    With m the data's distribution p, as in the paper, the penalty bounds nothing where samples are and data are not: over all
-    energies the loss has a minimum only if q lives on the data's support, and with α = 0 a strong network runs away. With m
-    the even mixture of p and the negatives' q the best energy solves :math:`\gamma\nabla\cdot(m\nabla E) = p - q`, which is
-    bounded, and its slope at the samples leads to the data. Half of the rows of either kind are then penalised, so that it
-    costs the same.
+    With m the data's distribution p, as in the paper, the penalty bounds nothing where samples are and data are not. With m
+    the even mixture of p and the negatives' q the best of all energies solves
+    :math:`\gamma\nabla\cdot(m\nabla E) = p - q`: bounded wherever m joins samples and data, and its slope at the samples
+    leads to the data. Across a gap, where m is zero, neither penalty counts, and only the network's own smoothness bounds
+    the energy. Every other row of either kind is then penalised, so that it costs the same.
 
     Args:
         energy: ``(B, *event) -> (B,)``.
@@ -95,18 +95,28 @@ def _penalised(energy: Energy, x: Tensor, samples: Tensor, at: PenaltyAt) -> tup
     """Energies of data and samples, and the mean squared slope.
 
     What is differentiated twice goes apart: a joint pass would carry the other rows' part of the graph along for nothing.
+    Of samples of several kinds, one after the other, every kind has its part in every other row.
     """
-    b, n = (len(x), 0) if at == "data" else (-(-len(x) // 2), -(-len(samples) // 2))
-    # a leaf of our own: the caller's rows are not asked for a gradient
-    rows = torch.cat([x[:b], samples[:n]]).detach().requires_grad_()
-    first, rest = energy_values(energy, rows), torch.cat([x[b:], samples[n:]])
+    if at == "data":
+        rows, rest = x, samples
+    else:
+        rows, rest = torch.cat([x[::2], samples[::2]]), torch.cat([x[1::2], samples[1::2]])
+    rows = rows.detach().requires_grad_()  # a leaf of our own: the caller's rows are not asked for a gradient
+    first = energy_values(energy, rows)
     second = energy_values(energy, rest) if len(rest) else first[:0]
-    data = torch.cat([first[:b], second[: len(x) - b]])
-    negative = torch.cat([first[b:], second[len(x) - b :]])
     (slope,) = torch.autograd.grad(first.sum(), rows, create_graph=True)
     squares = slope.flatten(1).square().sum(1)
-    square = squares.mean() if at == "data" else 0.5 * (squares[:b].mean() + squares[b:].mean())
-    return data, negative, square
+    if at == "data":
+        return first, second, squares.mean()
+    b, half = -(-len(x) // 2), len(x) // 2
+    data, negative = _interleaved(first[:b], second[:half]), _interleaved(first[b:], second[half:])
+    return data, negative, 0.5 * (squares[:b].mean() + squares[b:].mean())
+
+
+def _interleaved(even: Tensor, odd: Tensor) -> Tensor:
+    """Values of the rows of even and of odd index, in the rows' order."""
+    index = torch.arange(len(even) + len(odd), device=even.device)
+    return torch.cat([even, odd])[index // 2 + (index % 2) * len(even)]
 
 
 def require_penalty_at(value: str) -> None:

@@ -48,11 +48,12 @@ class WeightedNegatives:
     :math:`-\sum_n w_n \log q(x_n)`, the forward divergence from the energy, as in reweighted wake-sleep (Bornschein and
     Bengio, 2015, arXiv 1406.2751): the reverse divergence alone never finds a mode it has left.
 
-    Beyond a few dimensions the kernels do not overlap, and every sample's density is its own kernel's alone, the same for
-    all. ``density="local"`` takes the generator's (:func:`chainfree.entropy.local_log_prob`), which has no
-    such limit. What limits it is the match of generator and energy: an effective sample size near one says that there is
-    none. It is known at the generator's own samples only, so there are no defensive rows and no covering term with it. A
-    flow fitted to the data is a third way: a ``defensive`` density whose exact density does not thin out either.
+    Beyond a few dimensions the kernels do not overlap, and a sample's density is its own kernel's alone, which says
+    nothing of where it is. ``density="local"`` takes the generator's (:func:`chainfree.entropy.local_log_prob`). It needs
+    a generator that matches the energy, which the effective sample size tells, and one that neither bends within its
+    noise nor folds, which it does not tell. It is known at the generator's own samples only, so there are no defensive
+    rows and no covering term with it. A flow fitted to the data is a third way: a ``defensive`` density that is exact in
+    any dimension.
 
     Args:
         density: of the generator's samples: that of the mixture around their means, or the local one.

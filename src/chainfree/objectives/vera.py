@@ -42,8 +42,8 @@ class VERA(nn.Module):
             :class:`chainfree.entropy.ImportancePosterior` in the paper.
         entropy_weight: λ.
         gradient_penalty: γ, in nats times squared units of the data.
-        penalty_at: what m is: the data, as in the paper, or both data and negatives, which holds a strong energy against
-            images; see :func:`chainfree.objectives.contrast.contrast`.
+        penalty_at: what m is: the data, as in the paper, or data and negatives; see
+            :func:`chainfree.objectives.contrast.contrast`.
         energy_square: α.
         negatives: how the generator's samples are weighted in :math:`L_E`, and c; ``None`` is the paper's game: even weights.
         samples: of the generator a round; as many as data by default.
