@@ -84,9 +84,8 @@ class Dimensions:
         They are the NLL gap in nats and the standard error of its log Z, ``None`` where training diverged, and the
         effective share of the weights.
         """
-        figures: dict[str, Any] = {
-            kind: {"nll_gap": {}, "log_z_standard_error": {}, "effective_share": {}} for kind in self.negatives
-        }
+        names = ("nll_gap", "log_z_standard_error", "effective_share")
+        figures: dict[str, Any] = {kind: {name: {} for name in names} for kind in self.negatives}
         reference: dict[str, list[float]] = {}
         alone: dict[str, list[float]] = {}
         for dim in self.dims:
