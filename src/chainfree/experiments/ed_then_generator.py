@@ -69,9 +69,9 @@ class EDThenGenerator:
     log_z_samples: int = 100_000
     drawn: int = 50_000
     compared: int = 4000
-    langevin_steps: int = 10_000
+    langevin_steps: int = 5000
     langevin_step_sizes: Sequence[float] = (0.002, 0.006)
-    check_every: int = 50
+    check_every: int = 500
     seeds: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
