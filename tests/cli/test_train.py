@@ -305,6 +305,22 @@ def test_patience_ends_a_training_early_with_its_best_weights(
     assert _printed(ended.out, "held-out loss") == pytest.approx(losses[best], abs=1e-4)
 
 
+def test_a_run_that_learnt_its_rows_by_heart_says_so(
+    chainfree: Callable[..., Any], tiny: tuple[str, ...], csv: Path, no_pictures: None
+) -> None:
+    flags = ["--steps", "400", "--evaluate_every", "5", "--log_every", "5", "--ema", "0"]
+    flags += ["--optimizer.lr", "0.3", "--schedule.warmup", "0"]  # far too fast: it soon gets worse
+    ended = chainfree("train", "--data", "rows.csv", *tiny, *flags, "--name", "run")
+    assert ended.status == 0, ended.err
+    records = [json.loads(line) for line in Path("runs/run/metrics.jsonl").read_text().splitlines()]
+    best = min(record["held_out_loss"] for record in records)
+    assert _printed(ended.out, "held-out loss") > best + 0.1
+    assert f"the held-out loss was {best:.4g} at step" in ended.out and "--patience" in ended.out
+    # one that ends at its best does not
+    quiet = chainfree("train", "--data", "rows.csv", *tiny, *flags, "--name", "quiet", "--patience", "2")
+    assert quiet.status == 0 and "by heart" not in quiet.out
+
+
 def test_divergence_is_status_3_and_leaves_the_last_good_state(
     chainfree: Callable[..., Any], tiny: tuple[str, ...], csv: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ from .run_folder import RunFolder
 from .settings import TrainSettings
 from .sources import Source, load_source
 from .threads import set_threads
+
+_WORSE = 0.1  # nats, beyond the noise of held-out rows
 
 __all__ = ["engine_for", "stream_for", "train"]
 
@@ -82,9 +85,28 @@ def train(arguments: Sequence[str]) -> int:
     rate = f" ({done / report.seconds:.0f} a second)" if done else ""
     print(f"{done:,} steps in {report.seconds:.1f} s{rate}, {report.stopped}\n")  # noqa: T201
     print(summary_text(summary))  # noqa: T201
+    note = _overfitting(run.metrics, summary.get("held_out_loss"))
+    if note:
+        print(f"\n{note}")  # noqa: T201
     pictures = draw_report(run, source, trained, summary)
     print(f"\npictures in {run.report}: {', '.join(pictures)}")  # noqa: T201
     return 0
+
+
+def _overfitting(metrics: Path, loss: float | None) -> str | None:
+    """What to say where held-out rows were better explained before the end than at it."""
+    records = (json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines())
+    seen = [(value, record["step"]) for record in records if (value := record.get("held_out_loss")) is not None]
+    if loss is None or not seen:
+        return None
+    best, step = min(seen)
+    if loss <= best + _WORSE:
+        return None
+    return (
+        f"the held-out loss was {best:.4g} at step {step:,} and is {loss:.4g} now: the energy has learnt the training rows "
+        "by heart, and its scores suffer. Train with --patience 3 (and a smaller --evaluate_every), which keeps the best, or "
+        "with fewer --steps"
+    )
 
 
 def stream_for(settings: TrainSettings, source: Source, model: Model) -> Batches:
