@@ -162,9 +162,8 @@ def _slope(net: LatentGenerator, z: Tensor, base: Tensor, tangent: Tensor, stati
 def _difference(net: LatentGenerator, z: Tensor, base: Tensor, tangent: Tensor, statistics: Statistics) -> Tensor:
     """By a difference: one pass where the derivative takes two and three times as long.
 
-    The step is the square root of the rounding error, in units of z, so half of the digits are right: in float32 an error of
-    1e-3 with smooth activations and, as units switch within the step, one or two percent with kinked ones. The solver
-    forgives it: the estimate changes by a fifth of that.
+    The step is the square root of the rounding error, in units of z, so half of the digits are right with smooth activations,
+    and fewer with kinked ones, as units switch within the step. The solver's answer only has to be near.
     """
     size = torch.finfo(z.dtype).eps ** 0.5 * (1 + z.norm(dim=1)) / _positive(tangent.norm(dim=1))
     ahead = net.decode(z + size.unsqueeze(1) * tangent, statistics)

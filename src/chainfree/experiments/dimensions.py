@@ -44,8 +44,9 @@ class Dimensions:
         dims: of the data; the generator has as many latents.
         negatives: how they are weighted: ``even`` is the paper's game.
         components: of the data's mixture.
-        gradient_penalty: γ of the even game, which does not hold without; the weighted ones have none.
-        samples, rounds, batch, lr, ema: of training; half of the flow's negatives are its own rows.
+        gradient_penalty: γ of the even game, the paper's; the weighted ones have none.
+        samples, rounds, batch, lr, ema: of training; half of the flow's negatives are its own rows, and the mixture has a
+            quarter more, from a wide normal.
         width, depth: of energy and generator.
         flow_steps: of the flow's fit to the data, at most.
         held_out: rows for the likelihood; log Z is estimated on five times as many.
