@@ -51,6 +51,14 @@ def test_far_kernels_and_many_pairs_are_torch_s_too() -> None:
     torch.testing.assert_close(*slopes, rtol=1e-7, atol=1e-6)
 
 
+def test_rounding_makes_no_mixture_denser_than_its_kernels() -> None:
+    """Where single precision cancels, at an origin far away in units of sigma, the kernels' peak still bounds it."""
+    means = 100 * _normal(50, 2).float()
+    log_sigma = torch.tensor(math.log(1e-3))
+    peak = -2 * (float(log_sigma) + 0.5 * math.log(2 * math.pi))
+    assert float(mixture_log_prob(means, means, log_sigma).max()) <= peak + 1e-4
+
+
 def test_single_precision_survives_an_origin_far_away() -> None:
     means = 0.05 * _normal(20, 3) + 100.0
     x = means[:6] + 0.02 * _normal(6, 3, seed=1)
