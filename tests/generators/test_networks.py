@@ -77,3 +77,10 @@ def test_every_width_doubles_the_image(size: int, widths: tuple[int, ...], chann
         before = net(z)
         steps[-1].bias.add_(50.0)
         torch.testing.assert_close(net(z), before + 50.0, rtol=1e-4, atol=1e-4)
+
+
+def test_the_linear_part_is_learned_only_where_asked() -> None:
+    fixed, learned = ResidualGenerator(3, 3, scale=0.5), ResidualGenerator(3, 3, scale=0.5, train_linear=True)
+    assert "linear" in dict(fixed.named_buffers()) and "linear" in dict(learned.named_parameters())
+    assert torch.equal(learned.linear.detach(), 0.5 * torch.eye(3))
+    assert fixed.state_dict().keys() == learned.state_dict().keys()
