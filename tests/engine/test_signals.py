@@ -171,8 +171,11 @@ def test_the_step_is_finished_and_the_handlers_are_given_back(
     assert engine.fit(data, steps=30).stopped == "completed"  # the request is spent
 
 
-def test_a_second_sigint_interrupts_at_once(rows: Tensor) -> None:
-    before = signal.getsignal(signal.SIGINT)
+def test_a_second_sigint_interrupts_at_once(rows: Tensor, request: pytest.FixtureRequest) -> None:
+    # a shell starts its background jobs with SIGINT ignored, and Python leaves that as it finds it
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, found))
+    before = signal.default_int_handler
     kick = Kick(7, signal.SIGINT, signal.SIGINT)
     engine = _engine(kick)
     with pytest.raises(KeyboardInterrupt):
