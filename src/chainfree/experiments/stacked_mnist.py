@@ -24,9 +24,9 @@ from ..engine import Constant, Engine, OptimizerSettings
 from ..engine.callbacks import Callback
 from ..entropy import ImportancePosterior, LocalVolume
 from ..evaluation import classify_stacked, mode_coverage, train_digit_classifier
+from ..functional.contrastive import PenaltyAt, require_penalty_at
 from ..generators import DeconvGenerator
 from ..objectives import VERA
-from ..objectives.contrast import PenaltyAt, require_penalty_at
 from .checks import require_seeds
 
 __all__ = ["StackedMNIST"]

@@ -10,12 +10,13 @@ from torch.nn import Parameter
 
 from ..checks import energy_values, require_non_negative, require_positive, require_positive_int
 from ..entropy import EntropyEstimator, LearnedPosterior, LocalVolume
+from ..functional.contrastive import descent
 from ..functional.entropy import mixture_log_prob
 from ..functional.importance import self_normalised
 from ..generators.base import LatentGenerator
 from ..typing import Batch, Energy, Update
-from .contrast import descent, trainable
 from .negatives import WeightedNegatives
+from .parameters import trainable
 
 __all__ = ["Amortised"]
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..checks import require_non_negative, require_positive, require_positive_int
+from ..functional.contrastive import contrast
 from ..generators.base import Draw, LatentGenerator, log_prior
 from ..samplers import langevin, mala
 from ..typing import Batch, Energy, Update
-from .contrast import contrast, trainable
+from .parameters import trainable
 
 __all__ = ["Cooperative"]
 

@@ -16,9 +16,10 @@ from torch.nn import Parameter
 from torch.nn.functional import softplus
 
 from ..checks import ContractError, require_non_negative, require_positive_int
+from ..functional.contrastive import PenaltyAt, contrast, descent, require_penalty_at
 from ..generators.base import Draw, LatentGenerator
 from ..typing import Batch, Energy, Update
-from .contrast import PenaltyAt, contrast, descent, require_penalty_at, trainable
+from .parameters import trainable
 
 __all__ = ["MEG", "jensen_shannon_bound"]
 
@@ -45,7 +46,7 @@ class MEG(nn.Module):
             :class:`chainfree.generators.ConvCritic` or any other. A function of one pair: no normalisation over the batch.
         entropy_weight: λ, in nats of energy per nat of the bound.
         gradient_penalty: γ, in nats times squared units of the data.
-        penalty_at: what m is, see :func:`chainfree.objectives.contrast.contrast`.
+        penalty_at: what m is, see :func:`chainfree.functional.contrastive.contrast`.
         energy_square: α.
         samples: of the generator a round, at least 2; as many as data by default.
         energy_steps: turns of the energy a round, each on fresh samples.
@@ -102,7 +103,7 @@ class MEG(nn.Module):
         yield self.generator_loss(energy, draw)
 
     def energy_loss(self, energy: Energy, batch: Batch, fake: Tensor) -> Update:
-        """The energy's turn: see :func:`chainfree.objectives.contrast.contrast`."""
+        """The energy's turn: see :func:`chainfree.functional.contrastive.contrast`."""
         found = contrast(
             energy,
             batch.x,

@@ -14,12 +14,13 @@ from torch.nn import Parameter
 
 from ..checks import ContractError, energy_values, require_non_negative, require_positive_int
 from ..entropy import EntropyEstimator, LearnedPosterior, LocalVolume
+from ..functional.contrastive import PenaltyAt, contrast, descent, require_penalty_at
 from ..functional.entropy import mixture_log_prob
 from ..functional.importance import Weights, self_normalised
 from ..generators.base import Draw, LatentGenerator
 from ..typing import Batch, Energy, Update
-from .contrast import PenaltyAt, contrast, descent, require_penalty_at, trainable
 from .negatives import Proposals, WeightedNegatives
+from .parameters import trainable
 
 __all__ = ["VERA"]
 
@@ -43,7 +44,7 @@ class VERA(nn.Module):
         entropy_weight: λ.
         gradient_penalty: γ, in nats times squared units of the data.
         penalty_at: what m is: the data, as in the paper, or data and negatives; see
-            :func:`chainfree.objectives.contrast.contrast`.
+            :func:`chainfree.functional.contrastive.contrast`.
         energy_square: α.
         negatives: how the generator's samples are weighted in :math:`L_E`, and c; ``None`` is the paper's game: even weights.
         samples: of the generator a round; as many as data by default.
@@ -152,7 +153,7 @@ class VERA(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Weights | None]:
         """The energy's loss; its values at data and at the negatives; the negatives' weights.
 
-        See :func:`chainfree.objectives.contrast.contrast`.
+        See :func:`chainfree.functional.contrastive.contrast`.
         """
         log_density, clip = None, None
         if proposals is not None and self.negatives is not None:

@@ -1,18 +1,20 @@
-"""What the games between an energy and a generator share: the energy's loss, and who owns which parameter."""
+"""The contrast between data and negatives: chains' ends, a generator's samples.
+
+Hinton, "Training Products of Experts by Minimizing Contrastive Divergence", Neural Computation 14, 2002.
+"""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
-from torch.nn import Parameter
+from torch import Tensor
 
 from ..checks import energy_values, require_eager
-from ..functional.importance import Weights, self_normalised
 from ..typing import Energy
+from .importance import Weights, self_normalised
 
-__all__ = ["Contrast", "PenaltyAt", "contrast", "descent", "require_penalty_at", "trainable"]
+__all__ = ["Contrast", "PenaltyAt", "contrast", "descent", "require_penalty_at"]
 
 PenaltyAt = Literal["data", "both"]
 """Where the energy's slope is penalised: at the data, or at data and negatives alike."""
@@ -45,7 +47,7 @@ def contrast(
     log_density: Tensor | None = None,
     clip: float | None = None,
 ) -> Contrast:
-    r"""The energy's side of a game: low at data, high at samples.
+    r"""The energy's loss: low at data, high at samples.
 
     .. math::
         \tfrac1B\sum_i E(x_i) - \sum_n w_n E(\tilde x_n)
@@ -127,11 +129,6 @@ def require_penalty_at(value: str) -> None:
     """
     if value not in get_args(PenaltyAt):
         raise ValueError(f"penalty_at must be {' or '.join(map(repr, get_args(PenaltyAt)))}, got {value!r}")
-
-
-def trainable(module: nn.Module) -> list[Parameter]:
-    """The parameters that have gradients switched on."""
-    return [p for p in module.parameters() if p.requires_grad]
 
 
 def descent(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from chainfree.checks import ContractError
-from chainfree.objectives.contrast import PenaltyAt, contrast, require_penalty_at
+from chainfree.functional.contrastive import PenaltyAt, contrast, require_penalty_at
 
 
 def _rows(n: int, seed: int) -> Tensor:
