@@ -27,6 +27,7 @@ from chainfree.energies import (
     ResNet,
     Ring,
     Sum,
+    Telescope,
     Tempered,
     Tilted,
 )
@@ -47,6 +48,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Mixture": (lambda: Mixture([MLP(2), Gaussian([0.0, 0.0])]), (2,)),
     "Tempered": (lambda: Tempered(ConvNet(size=8, widths=(4,)), 2.0), (1, 8, 8)),
     "Tilted": (lambda: Tilted(Gaussian([0.0, 0.0]), MLP(2)), (2,)),
+    "Telescope": (lambda: Telescope(Gaussian([0.0, 0.0]), [MLP(2), MLP(2)]), (2,)),
     "InCoordinates": (lambda: InCoordinates(MLP(2), Coordinates(2)), (2,)),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,22 @@ from chainfree.engine import Callback, Engine, latest_checkpoint
 from chainfree.entropy import HMCPosterior, ImportancePosterior, PreconditionedSteps, PriorBank
 from chainfree.generators import LatentGenerator, MLPGenerator
 from chainfree.generators.critics import MLPCritic
+from chainfree.generators.flows import Flow
 from chainfree.losses import EnergyDiscrepancy, ScoreMatching
-from chainfree.objectives import MEG, VERA, Amortised, Cooperative, Single, WeightedNegatives
+from chainfree.objectives import (
+    MEG,
+    VERA,
+    Amortised,
+    Cooperative,
+    FlowContrastive,
+    LearnedStein,
+    NoiseContrastive,
+    PersistentContrastiveDivergence,
+    Single,
+    WeightedNegatives,
+)
+from chainfree.samplers.chain import Chain
+from chainfree.samplers.replay import ReplayBuffer
 from chainfree.typing import Batch, Objective, Update
 
 
@@ -30,6 +45,15 @@ def _net(*, batch_norm: bool = False) -> LatentGenerator:
 
 def _weighted(**options: Any) -> WeightedNegatives:
     return WeightedNegatives(defensive=Gaussian(torch.zeros(2), 4 * torch.eye(2)), **options)
+
+
+def _wide() -> Gaussian:
+    return Gaussian(torch.zeros(2), 4 * torch.eye(2))
+
+
+def _persistent(**options: Any) -> PersistentContrastiveDivergence:
+    buffer = ReplayBuffer(torch.randn(64, 2, generator=_seeded(9)))
+    return PersistentContrastiveDivergence(buffer, chain=Chain(steps=2), **options)
 
 
 # an objective and its players, in the order of their turns in a round
@@ -74,6 +98,25 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "cooperative-known-latents": (
         lambda: Cooperative(_net(batch_norm=True), steps=2, gradient_penalty=0.1, samples=9),
         ["energy", "generator"],
+    ),
+    "nce": (lambda: NoiseContrastive(_wide()), ["energy"]),
+    "nce-many": (lambda: NoiseContrastive(_wide(), ratio=3, log_z=1.0), ["energy"]),
+    "persistent": (lambda: _persistent(energy_square=0.1), ["energy"]),
+    "persistent-fresh": (lambda: _persistent(initial=_wide(), restarts=0.3, samples=6), ["energy"]),
+    "stein": (
+        lambda: LearnedStein(nn.Sequential(nn.Linear(2, 6), nn.SiLU(), nn.Linear(6, 2)), critic_steps=2),
+        ["critic", "critic", "energy"],
+    ),
+    **(
+        {
+            "flow-contrastive": (lambda: FlowContrastive(Flow(2, kind="maf", width=6)), ["energy", "flow"]),
+            "flow-contrastive-likelihood": (
+                lambda: FlowContrastive(Flow(2, kind="nsf", width=6), goal="likelihood"),
+                ["energy", "flow"],
+            ),
+        }
+        if find_spec("zuko")
+        else {}
     ),
     "amortised": (lambda: Amortised(_net(), samples=9, start=0.2, annealing=4), ["generator"]),
     "amortised-weighted": (
@@ -147,7 +190,7 @@ def test_players_own_registered_parameters_of_their_own(name: str, objective: Ob
 def test_frozen_parameters_are_no_player_s(objective: Objective) -> None:
     energy = _energy()
     modules = [energy, objective] if isinstance(objective, nn.Module) else [energy]
-    frozen = [next(module.parameters()) for module in modules]
+    frozen = [parameter for module in modules for parameter in list(module.parameters())[:1]]
     for parameter in frozen:
         parameter.requires_grad_(False)
     owned = {id(p) for group in objective.players(energy).values() for p in group}

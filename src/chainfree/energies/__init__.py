@@ -7,6 +7,7 @@ from .coordinates import Coordinates, InCoordinates
 from .mlp import MLP, FourierMLP
 from .nice import NICE
 from .resnet import ResNet
+from .telescope import Telescope
 
 __all__ = [
     "MLP",
@@ -25,6 +26,7 @@ __all__ = [
     "ResNet",
     "Ring",
     "Sum",
+    "Telescope",
     "Tempered",
     "Tilted",
 ]

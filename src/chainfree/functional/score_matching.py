@@ -15,7 +15,14 @@ from torch import Tensor
 from ..checks import ContractError, energy_values, require_eager, require_positive_int
 from ..typing import Energy
 
-__all__ = ["ScoreMatchingTerms", "exact_score_matching", "exact_terms", "sliced_score_matching", "sliced_terms"]
+__all__ = [
+    "ScoreMatchingTerms",
+    "exact_score_matching",
+    "exact_terms",
+    "rows_and_gradient",
+    "sliced_score_matching",
+    "sliced_terms",
+]
 
 
 class ScoreMatchingTerms(NamedTuple):
@@ -101,7 +108,7 @@ def exact_terms(energy: Energy, x: Tensor) -> ScoreMatchingTerms:
     """The terms of :func:`exact_score_matching`."""
     keep = torch.is_grad_enabled()
     with torch.enable_grad():
-        rows, values, gradient = _gradient(energy, x)
+        rows, values, gradient = rows_and_gradient(energy, x)
         flat = gradient.reshape(len(x), math.prod(x.shape[1:]))
         laplacian = torch.zeros_like(values)
         for feature in range(flat.shape[1]):  # D backward passes through one graph
@@ -122,7 +129,7 @@ def sliced_terms(
     require_positive_int("projections", projections)
     keep = torch.is_grad_enabled()
     with torch.enable_grad():
-        rows, values, gradient = _gradient(energy, x)
+        rows, values, gradient = rows_and_gradient(energy, x)
         flat = gradient.reshape(len(x), math.prod(x.shape[1:]))
         squared, curvature = torch.zeros_like(values), torch.zeros_like(values)
         for _ in range(projections):  # M backward passes through one graph
@@ -135,11 +142,16 @@ def sliced_terms(
     return _terms(squared, curvature / projections, values, keep)
 
 
-def _gradient(energy: Energy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows to differentiate by, their energies and the energy's gradient, with the graph of all."""
+@torch.enable_grad()
+def rows_and_gradient(energy: Energy, x: Tensor, what: str = "score matching") -> tuple[Tensor, Tensor, Tensor]:
+    """Rows to differentiate by, their energies and the energy's gradient, with the graph of all.
+
+    Raises:
+        ContractError: as :func:`exact_score_matching`, with ``what`` in the message.
+    """
     if not x.is_floating_point():
-        raise ContractError(f"score matching takes gradients in the rows, which are {x.dtype}; convert them to floats")
-    require_eager(energy, "score matching")
+        raise ContractError(f"{what} takes gradients in the rows, which are {x.dtype}; convert them to floats")
+    require_eager(energy, what)
     rows = x if x.requires_grad else x.detach().requires_grad_()  # a new tensor: the caller's stays as it is
     values = energy_values(energy, rows)
     gradient = None

@@ -105,6 +105,10 @@ class Flow(nn.Module):
 
         They invert the maps to rounding error: in float32 a steep spline's inverse may be off by 1e-3 and more.
         """
+        return self.rsample(n, generator=generator)
+
+    def rsample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+        """:meth:`sample` with a graph to the flow's parameters: the draws move with them (reparametrised)."""
         like = next(self.maps.parameters())
         z = torch.randn(n, self.dim, generator=generator, device=like.device, dtype=like.dtype)
         with full_precision(z):

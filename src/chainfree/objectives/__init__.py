@@ -2,9 +2,25 @@
 
 from .amortised import Amortised
 from .cooperative import Cooperative
+from .flow_contrastive import FlowContrastive
+from .learned_stein import LearnedStein
 from .meg import MEG, jensen_shannon_bound
 from .negatives import WeightedNegatives
+from .noise_contrastive import NoiseContrastive
+from .persistent import PersistentContrastiveDivergence
 from .single import Single
 from .vera import VERA
 
-__all__ = ["MEG", "VERA", "Amortised", "Cooperative", "Single", "WeightedNegatives", "jensen_shannon_bound"]
+__all__ = [
+    "MEG",
+    "VERA",
+    "Amortised",
+    "Cooperative",
+    "FlowContrastive",
+    "LearnedStein",
+    "NoiseContrastive",
+    "PersistentContrastiveDivergence",
+    "Single",
+    "WeightedNegatives",
+    "jensen_shannon_bound",
+]

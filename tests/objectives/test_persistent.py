@@ -1,0 +1,73 @@
+"""Persistent contrastive divergence: the chains go on, start anew where asked, and follow the likelihood."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import chainfree as cf
+from chainfree.energies import Gaussian
+from chainfree.objectives import PersistentContrastiveDivergence
+from chainfree.samplers.chain import Chain
+from chainfree.samplers.replay import ReplayBuffer
+from chainfree.typing import Batch
+
+
+class Normal(nn.Module):
+    """E = (x - m)^2 exp(p) / 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(()))
+        self.log_precision = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * (x[:, 0] - self.mean).square() * self.log_precision.exp()
+
+
+def _seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_it_finds_the_most_likely_normal() -> None:
+    data = 2 + 0.5 * torch.randn(4000, 1, generator=_seeded(1))
+    energy = Normal()
+    objective = PersistentContrastiveDivergence(
+        ReplayBuffer(torch.randn(1000, 1, generator=_seeded(2))), chain=Chain(steps=5, step_size=0.3, adjusted=True)
+    )
+    engine = cf.Engine(energy, objective, seed=0, optimizer=cf.engine.OptimizerSettings(lr=0.02), ema=0.99)
+    engine.fit(cf.batches(data, size=256), steps=600)
+    found = engine.averaged_energy()
+    assert float(found.mean) == pytest.approx(2, abs=0.05)
+    assert float(torch.exp(-0.5 * found.log_precision)) == pytest.approx(0.5, abs=0.03)
+    assert float(objective.buffer.chains.mean()) == pytest.approx(2, abs=0.15)  # the chains came along
+
+
+def test_a_round_moves_just_the_chains_it_draws() -> None:
+    start = torch.randn(50, 2, generator=_seeded(1))
+    objective = PersistentContrastiveDivergence(ReplayBuffer(start), chain=Chain(steps=1), samples=8)
+    list(objective.updates(Gaussian(torch.zeros(2)).requires_grad_(), Batch(torch.zeros(3, 2)), 0, _seeded()))
+    moved = (objective.buffer.chains != start).any(1)
+    assert int(moved.sum()) == 8
+
+
+def test_chains_start_anew_at_the_given_rate() -> None:
+    far = Gaussian(torch.tensor([100.0]), 1e-4 * torch.eye(1))
+    objective = PersistentContrastiveDivergence(
+        ReplayBuffer(torch.zeros(20_000, 1)), chain=Chain(steps=1), initial=far, restarts=0.2, samples=20_000
+    )
+    list(objective.updates(lambda x: 0.001 * x.sum(1), Batch(torch.zeros(3, 1)), 0, _seeded()))
+    assert float((objective.buffer.chains > 50).float().mean()) == pytest.approx(0.2, abs=0.012)
+
+
+def test_settings_are_checked() -> None:
+    buffer = ReplayBuffer(torch.zeros(5, 1))
+    with pytest.raises(ValueError, match=r"restarts=0\.1, but no density says where"):
+        PersistentContrastiveDivergence(buffer, restarts=0.1)
+    with pytest.raises(ValueError, match="restarts"):
+        PersistentContrastiveDivergence(buffer, restarts=1.0, initial=Gaussian([0.0]))
+    with pytest.raises(ValueError, match="samples"):
+        PersistentContrastiveDivergence(buffer, samples=0)
+    with pytest.raises(ValueError, match="energy_square"):
+        PersistentContrastiveDivergence(buffer, energy_square=-1.0)
