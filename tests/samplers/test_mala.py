@@ -12,6 +12,7 @@ from torch.distributions import Normal
 from chainfree.checks import ContractError
 from chainfree.energies import Gaussian, GaussianMixture
 from chainfree.samplers import langevin, mala
+from chainfree.samplers.adaptation import adapt, start_adaptation
 
 
 def _seeded(seed: int = 0) -> torch.Generator:
@@ -140,16 +141,41 @@ def test_a_step_size_on_the_device_is_the_number() -> None:
     torch.testing.assert_close(number.x, tensor.x)
 
 
+def test_scales_are_a_change_of_units() -> None:
+    scales = torch.tensor([[0.1, 7.0]], dtype=torch.float64)  # an event of two axes
+    target = lambda v: -0.5 * v.flatten(1).square().sum(1) - v.flatten(1).pow(4).sum(1)  # noqa: E731
+    stretched = lambda v: target(v / scales)  # noqa: E731
+    x = torch.randn(100, 1, 2, dtype=torch.float64, generator=_seeded())
+    plain, there = mala.init(target, x), mala.init(stretched, x * scales)
+    for seed in range(3):
+        plain, info = mala.step(target, plain, step_size=0.5, generator=_seeded(seed))
+        there, same = mala.step(stretched, there, step_size=0.5, scales=scales, generator=_seeded(seed))
+        torch.testing.assert_close(there.x, plain.x * scales)
+        torch.testing.assert_close(same.acceptance, info.acceptance)
+    assert not bool(info.accepted.all())
+    with pytest.raises(ContractError, match=r"scales must have the rows' shape \(1, 2\), got \(2,\)"):
+        mala.step(target, plain, step_size=0.5, scales=torch.ones(2))
+
+
+def test_a_step_far_too_long_diverges_and_leaves_the_chain_where_it_was() -> None:
+    x = 1 + torch.rand(50, 2, generator=_seeded())
+    target = _log_density(lambda v: v.square().sum(1).square())
+    after, info = mala.step(target, mala.init(target, x), step_size=100.0, generator=_seeded())
+    assert bool(info.diverging.all()) and torch.equal(after.x, x)
+    _, info = mala.step(target, mala.init(target, x), step_size=1e-3, generator=_seeded())
+    assert not bool(info.diverging.any())
+
+
 @pytest.mark.parametrize(("scale", "start"), [(0.01, 1.0), (1.0, 1.0), (30.0, 0.01)])
 @pytest.mark.parametrize("target", [0.57, 0.8])
 def test_adaptation_finds_the_step_with_that_acceptance(scale: float, start: float, target: float) -> None:
     density = _log_density(lambda x: 0.5 * (x / scale).square().sum(1))
     generator = _seeded()
     x = scale * torch.randn(500, 5, dtype=torch.float64, generator=generator)
-    state, size = mala.init(density, x), mala.start_adaptation(start, x)
+    state, size = mala.init(density, x), start_adaptation(start, x)
     for _ in range(120):
         state, info = mala.step(density, state, step_size=size.step_size, generator=generator)
-        size = mala.adapt(size, info.acceptance, target=target)
+        size = adapt(size, info.acceptance, target=target)
     assert size.steps == 120
     assert size.average.shape == () and size.average.dtype == torch.float64
     _, info = mala.step(density, state, step_size=size.average, generator=generator)
@@ -163,6 +189,6 @@ def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(ContractError, match=r"shape \(\) for 3 rows"):
         mala.init(lambda v: v.sum(), x)
     with pytest.raises(ValueError, match=r"step_size must be a finite number above 0, got 0\.0"):
-        mala.start_adaptation(0.0, x)
+        start_adaptation(0.0, x)
     with pytest.raises(ValueError, match=r"target must be an acceptance rate between 0 and 1, got 1\.0"):
-        mala.adapt(mala.start_adaptation(0.1, x), torch.ones(3), target=1.0)
+        adapt(start_adaptation(0.1, x), torch.ones(3), target=1.0)

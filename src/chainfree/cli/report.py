@@ -15,8 +15,7 @@ from ..checks import energy_values
 from ..datasets import AnomalySplit
 from ..energies import Tilted
 from ..engine.atomic import write_text
-from ..evaluation import anomaly_scores, held_out_nll, log_density_mse, log_z_quadrature, nll_gap
-from ..evaluation.partition import LogZ
+from ..evaluation import LogZ, anomaly_scores, held_out_nll, log_density_mse, log_z_quadrature, nll_gap
 from ..typing import Energy
 from .errors import UsageError
 from .models import Model

@@ -1,29 +1,57 @@
-"""Evaluation: log Z, likelihoods against a known truth, anomaly scores, modes covered."""
+"""Evaluation: log Z with brackets, likelihoods, distances between samples, anomaly scores, modes covered."""
 
+from .ais import Annealed, ais, reverse_ais
+from .annealing import AnnealingSchedule, annealing_schedule
 from .anomaly import AnomalyScores, anomaly_scores
 from .brackets import LogZBounds, log_z_bounds
 from .digit_classifier import classify_stacked, train_digit_classifier
 from .divergence import held_out_nll, log_density_mse, nll_gap
+from .estimate_log_z import LogLikelihood, LogZDisagreement, LogZEstimate, estimate_log_z, log_likelihood
+from .importance import log_z_importance
+from .log_z import LogZ
+from .mmd import squared_mmd
 from .modes import MixtureModes, ModeCoverage, mixture_modes, mode_coverage
-from .partition import LogZ, log_z_importance, log_z_quadrature
+from .precision_recall import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
+from .quadrature import log_z_quadrature
+from .stein_discrepancy import SteinDiscrepancy, stein_discrepancy
 from .transport import sliced_wasserstein
+from .two_sample_test import TwoSampleTest, classifier_two_sample_test
 
 __all__ = [
+    "Annealed",
+    "AnnealingSchedule",
     "AnomalyScores",
+    "DensityCoverage",
+    "LogLikelihood",
     "LogZ",
     "LogZBounds",
+    "LogZDisagreement",
+    "LogZEstimate",
     "MixtureModes",
     "ModeCoverage",
+    "PrecisionRecall",
+    "SteinDiscrepancy",
+    "TwoSampleTest",
+    "ais",
+    "annealing_schedule",
     "anomaly_scores",
+    "classifier_two_sample_test",
     "classify_stacked",
+    "density_coverage",
+    "estimate_log_z",
     "held_out_nll",
     "log_density_mse",
+    "log_likelihood",
     "log_z_bounds",
     "log_z_importance",
     "log_z_quadrature",
     "mixture_modes",
     "mode_coverage",
     "nll_gap",
+    "precision_recall",
+    "reverse_ais",
     "sliced_wasserstein",
+    "squared_mmd",
+    "stein_discrepancy",
     "train_digit_classifier",
 ]

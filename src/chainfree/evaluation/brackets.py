@@ -13,7 +13,7 @@ from ..checks import energy_values, require_positive_int
 from ..functional.entropy import mixture_log_prob
 from ..generators.base import LatentGenerator
 from ..typing import Energy
-from .partition import LogZ
+from .log_z import LogZ, log_mean_weight
 
 __all__ = ["LogZBounds", "log_z_bounds"]
 
@@ -70,10 +70,7 @@ def log_z_bounds(
     log_weights = _log_weights(energy, draw.x, draw.mean, net)
     if not bool(torch.isfinite(log_weights).all()):
         raise ValueError("the energy is not finite on the generator's samples; fit the generator to it first")
-    log_sum = torch.logsumexp(log_weights, 0)
-    ess = float(torch.exp(2 * log_sum - torch.logsumexp(2 * log_weights, 0)))
-    variance = (1 / ess - 1 / samples) * samples / (samples - 1)
-    importance = LogZ(float(log_sum) - math.log(samples), math.sqrt(max(0.0, variance)), ess)
+    importance = log_mean_weight(log_weights)
     upper = upper_error = None
     if rows is not None:
         above = _log_weights(energy, rows, draw.mean, net)

@@ -1,8 +1,41 @@
-"""Samplers: importance resampling from a generator, Langevin and Metropolis-adjusted steps, chains in its latents."""
+"""Samplers: chains that map a state to a state and what happened, importance resampling, chains in a generator's latents.
 
-from . import mala
+Each kernel's module has ``init``, ``step`` and ``kernel``, for thousands of chains in a batch; :func:`warm_up` finds its
+step size and :func:`run` runs it. ``ula`` and ``mala`` take Langevin steps, ``hmc`` trajectories, ``underdamped`` steps
+that remember their direction, and ``tempering`` passes between far modes. :func:`anneal` leads a crowd from wide to narrow.
+There is no NUTS: the PyTorch packages that have one run a chain at a time or draw from the global generator.
+"""
+
+from . import annealed, hmc, mala, tempering, ula, underdamped
+from .adaptation import WarmUp, warm_up
+from .annealed import AnnealInfo, anneal
+from .kernels import Kernel
 from .langevin import langevin
 from .latent import RefineInfo, refine
+from .replay import ReplayBuffer
 from .resample import Resampled, resample
+from .run import Record, effective_sample_size, r_hat, run
 
-__all__ = ["RefineInfo", "Resampled", "langevin", "mala", "refine", "resample"]
+__all__ = [
+    "AnnealInfo",
+    "Kernel",
+    "Record",
+    "RefineInfo",
+    "ReplayBuffer",
+    "Resampled",
+    "WarmUp",
+    "anneal",
+    "annealed",
+    "effective_sample_size",
+    "hmc",
+    "langevin",
+    "mala",
+    "r_hat",
+    "refine",
+    "resample",
+    "run",
+    "tempering",
+    "ula",
+    "underdamped",
+    "warm_up",
+]

@@ -32,6 +32,7 @@ from ..generators.base import Draw, LatentGenerator
 from ..generators.normalisation import Statistics
 from ..typing import Energy
 from . import mala
+from .adaptation import adapt, start_adaptation
 
 __all__ = ["RefineInfo", "refine"]
 
@@ -121,10 +122,10 @@ def refine(
 
     start = _start(net, n, draw, generator)
     state = mala.init(log_density, start)
-    size = mala.start_adaptation(step_size, start)
+    size = start_adaptation(step_size, start)
     for _ in range(adaptation):
         state, info = mala.step(log_density, state, step_size=size.step_size, generator=generator)
-        size = mala.adapt(size, info.acceptance, target=target)
+        size = adapt(size, info.acceptance, target=target)
     acceptance = torch.zeros_like(state.log_density)
     for _ in range(steps - adaptation):
         state, info = mala.step(log_density, state, step_size=size.average, generator=generator)
