@@ -7,6 +7,7 @@ from .entropy import mixture_log_prob, pair_surrogate, score_surrogate
 from .finite_difference import FiniteDifferences, finite_difference_score_matching
 from .importance import Weights, self_normalised
 from .noise_contrastive import conditional_noise_contrast, noise_contrast
+from .reference import ReferencedDiscrepancy, referenced_discrepancy, shared_contrast
 from .score_matching import exact_score_matching, sliced_score_matching
 from .stein import SteinTerms, stein_terms
 
@@ -15,6 +16,7 @@ __all__ = [
     "DenoisingTerms",
     "Discrepancy",
     "FiniteDifferences",
+    "ReferencedDiscrepancy",
     "SteinTerms",
     "Weights",
     "conditional_noise_contrast",
@@ -26,8 +28,10 @@ __all__ = [
     "mixture_log_prob",
     "noise_contrast",
     "pair_surrogate",
+    "referenced_discrepancy",
     "score_surrogate",
     "self_normalised",
+    "shared_contrast",
     "sliced_score_matching",
     "stabilised_contrast",
     "stein_terms",

@@ -1,0 +1,1 @@
+"""Every loss on eight planar densities with an equal budget of seconds, on one thread."""

@@ -1,0 +1,50 @@
+"""Many runs on all cores, each on one thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.density2d.protocol import Outcome, run
+
+__all__ = ["Job", "outcomes"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    method: str
+    settings: Mapping[str, Any]
+    density: str
+    seed: int
+
+
+def outcomes(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    """Run them in a shuffled order, so that a busy quarter of an hour falls on all methods alike."""
+    order = list(jobs)
+    random.Random(0).shuffle(order)
+    started = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
+        waiting = {pool.submit(_outcome, job): job for job in order}
+        for count, done in enumerate(as_completed(waiting), 1):
+            job, outcome = waiting[done], done.result()
+            left = (time.perf_counter() - started) / count * (len(order) - count)
+            said = outcome.reason or f"gap {outcome.gap:.4f}"
+            print(
+                f"[{count}/{len(order)}, {left / 60:.0f} min left] {job.method}, {job.density}, seed {job.seed}, "
+                f"{dict(job.settings)}: {said}, {outcome.steps} steps",
+                flush=True,
+            )
+            yield job, outcome
+
+
+def _outcome(job: Job) -> Outcome:
+    return run(job.method, job.settings, job.density, job.seed)
