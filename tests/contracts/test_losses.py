@@ -47,6 +47,8 @@ CASES: dict[str, Loss] = {
     "energy-discrepancy-chunked": EnergyDiscrepancy(draws=9, chunk=2),
     "energy-discrepancy-all-scales": EnergyDiscrepancy(perturbation=Gaussian(t=LogUniform(low=0.01, high=10.0))),
     "energy-discrepancy-diffusion": EnergyDiscrepancy(perturbation=OrnsteinUhlenbeck()),
+    "energy-discrepancy-reference": EnergyDiscrepancy(reference=AnyType()),
+    "energy-discrepancy-reference-alone": EnergyDiscrepancy(reference=AnyType(), share=1.0, draws=2),
     "score-matching": ScoreMatching(),
     "sliced-score-matching": SlicedScoreMatching(),
     "sliced-score-matching-plain": SlicedScoreMatching(projections=3, variance_reduction=False),
