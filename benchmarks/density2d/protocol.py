@@ -36,7 +36,7 @@ ROWS, BATCH, HELD_OUT = 100_000, 256, 20_000
 PROBE = 0.8  # seconds of a fit that is thrown away to measure a step; not counted
 UNTIMED = 5  # its first steps, which allocate
 SIDE, POINTS = 8.0, 513  # of the square that log Z and masses are taken over, and nodes an axis
-IMAGE = slice(128, 385, 2)  # nodes from -4 to 4
+IMAGE = slice(96, 417, 2)  # nodes from -5 to 5
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Outcome:
         gap: nats by which the held-out NLL lies above the truth's.
         weight_error: largest error of a mode's mass, for mixtures.
         distance: sliced Wasserstein distance of exact draws of the model to draws of the truth.
-        image: the density on every other node from -4 to 4, for pictures.
+        image: the density on every other node from -5 to 5, for pictures.
     """
 
     steps: int

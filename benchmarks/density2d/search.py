@@ -1,7 +1,8 @@
 """The settings of every method: six candidates each, on two densities and with a seed of their own, then fixed.
 
-``python -m benchmarks.density2d.search`` writes ``benchmarks/density2d/settings.json``, which ``python -m benchmarks.density2d``
-reads. The winner has the smallest mean of log gaps: a candidate that fails on one density does not win by the other.
+``python -m benchmarks.density2d.search`` writes ``benchmarks/density2d/settings.json``, which ``python -m
+benchmarks.density2d`` reads. The winner has the smallest mean of log gaps: a candidate that fails on one density does not win
+by the other.
 """
 
 from __future__ import annotations

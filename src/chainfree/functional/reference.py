@@ -73,8 +73,8 @@ def referenced_discrepancy(
 
     .. math:: \log\Bigl(\tfrac wN + \tfrac1N\sum_{j=1}^N \frac{e^{E(x)}\,r(x)}{e^{E(x'_j)}\,r(x'_j)}\Bigr), \quad x'_j \sim r
 
-    It tends to :math:`-\log p_E(x) + \log r(x)` as N grows. As nothing about them depends on the datum, all rows of this kind share all their draws: N is M times their number, for
-    the price of M. At ``w = 1`` the population minimiser is the data's density at every N. The mass of far modes and of
+    It tends to :math:`-\log p_E(x) + \log r(x)` as N grows. As nothing about the draws depends on the datum, all rows of this
+    kind share theirs: N is M times their number, for the price of M. At ``w = 1`` the population minimiser is the data's density at every N. The mass of far modes and of
     what lies between them, which small noise does not compare, is compared here; small noise sees detail for which a
     reference would need too many draws.
 

@@ -4,8 +4,10 @@ Needs the extra ``chainfree[plot]``; the import of matplotlib waits until the fi
 """
 
 from .density_panels import density_beside_truth
+from .density_sheet import density_sheet
 from .energy_landscape import landscape
 from .files import save
+from .heat_map import heat_map
 from .histogram import energy_histogram
 from .image_ranking import ranked_images
 from .images import image_grid
@@ -18,7 +20,9 @@ __all__ = [
     "Panel",
     "curves",
     "density_beside_truth",
+    "density_sheet",
     "energy_histogram",
+    "heat_map",
     "image_grid",
     "landscape",
     "line_panels",

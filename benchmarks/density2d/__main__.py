@@ -1,0 +1,111 @@
+"""Every loss on eight planar densities with the settings that the search chose: ``python -m benchmarks.density2d``."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from benchmarks.common import RESULTS
+from benchmarks.density2d.jobs import Job, outcomes
+from benchmarks.density2d.methods import METHODS
+from benchmarks.density2d.protocol import BATCH, BUDGET, DENSITIES, Outcome
+from benchmarks.density2d.search import read_settings
+from chainfree import plotting
+from chainfree.cli.tables import text_table
+from chainfree.experiments import Recorder
+
+SEEDS = (0, 1, 2)
+PICTURES = RESULTS / "density2d"
+
+
+def main() -> None:
+    settings = read_settings()
+    recorder = Recorder("density2d", "python -m benchmarks.density2d", RESULTS, SEEDS)
+    jobs = [Job(name, settings[name], density, seed) for name in METHODS for density in DENSITIES for seed in SEEDS]
+    found: dict[tuple[str, str], list[Outcome]] = {}
+    images: dict[tuple[str, str], list[list[float]]] = {}
+    for job, outcome in outcomes(jobs):
+        found.setdefault((job.method, job.density), []).append(outcome)
+        if job.seed == SEEDS[0]:
+            images[job.method, job.density] = outcome.image or []
+    gaps = {name: {density: _mean([o.gap for o in found[name, density]]) for density in DENSITIES} for name in METHODS}
+    first = {density: min(METHODS, key=lambda name: _or_infinite(gaps[name][density])) for density in DENSITIES}
+    figures = {
+        "budget_s": BUDGET,
+        "batch": BATCH,
+        "first": first,
+        "first_ours": sum(METHODS[name].ours for name in first.values()),
+        "gap": gaps,
+        "gap_by_seed": _by(found, lambda o: o.gap),
+        "weight_error": {
+            name: {d: _mean([o.weight_error for o in found[name, d]]) for d in DENSITIES if _weighs(found, d)}
+            for name in METHODS
+        },
+        "sample_distance": {
+            name: {d: _mean([o.distance for o in found[name, d]]) for d in DENSITIES} for name in METHODS
+        },
+        "steps": {
+            name: round(statistics.median(o.steps for d in DENSITIES for o in found[name, d])) for name in METHODS
+        },
+        "seconds_worst": max(o.seconds for runs in found.values() for o in runs),
+        "failed": {
+            f"{name} on {density}": sorted({o.reason for o in runs if o.reason})
+            for (name, density), runs in sorted(found.items())
+            if any(o.reason for o in runs)
+        },
+        "settings": settings,
+    }
+    order = sorted(METHODS, key=lambda name: statistics.median(_or_infinite(g) for g in gaps[name].values()))
+    table = [[METHODS[name].title, *(_written(gaps[name][d]) for d in DENSITIES)] for name in order]
+    print(text_table(["mean NLL gap (nats)", *DENSITIES], table))
+    print(recorder.write(figures, packages=["zuko"]))
+    _draw(order, gaps, first, images)
+
+
+def _draw(
+    order: list[str],
+    gaps: dict[str, dict[str, float | None]],
+    first: dict[str, str],
+    images: dict[tuple[str, str], list[list[float]]],
+) -> None:
+    values = [[_or_infinite(gaps[name][d]) for d in DENSITIES] for name in order]
+    picture = plotting.heat_map(
+        [[min(max(v, 1e-4), 10.0) if v < float("inf") else float("nan") for v in row] for row in values],
+        rows=[METHODS[name].title for name in order],
+        columns=DENSITIES,
+        label="nats above the truth, at most 10",
+        title=f"Held-out NLL gap after {BUDGET:g} seconds, mean of {len(SEEDS)} seeds; framed: the best",
+        marked=[(order.index(first[d]), column) for column, d in enumerate(DENSITIES)],
+    )
+    plotting.save(picture, RESULTS / "density2d.png")
+    for name in order:
+        sheet = plotting.density_sheet({d: images[name, d] for d in DENSITIES}, title=METHODS[name].title)
+        plotting.save(sheet, Path(PICTURES) / f"{name}.png")
+
+
+def _by(found: dict[tuple[str, str], list[Outcome]], what: object) -> dict[str, dict[str, list[float | None]]]:
+    assert callable(what)
+    return {name: {d: [what(o) for o in found[name, d]] for d in DENSITIES} for name in METHODS}
+
+
+def _weighs(found: dict[tuple[str, str], list[Outcome]], density: str) -> bool:
+    """Whether modes' masses are known there."""
+    return any(o.weight_error is not None for (_, d), runs in found.items() if d == density for o in runs)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """``None`` where one of them is."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def _or_infinite(value: float | None) -> float:
+    return float("inf") if value is None else value
+
+
+def _written(value: float | None) -> str:
+    return "failed" if value is None else f"{value:.4f}" if value < 10 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()
