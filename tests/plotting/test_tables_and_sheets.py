@@ -43,7 +43,7 @@ def test_a_sheet_has_a_panel_each_with_x_to_the_right() -> None:
     values = torch.zeros(5, 5)
     values[4, 0] = 1.0  # large x, small y
     figure = plotting.density_sheet({"corner": values, "nothing": [], "third": values + 1}, columns=2)
-    assert [axes.get_title() for axes in figure.axes] == ["corner", "nothing", "third"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["corner", "nothing", "third"]
     image = figure.axes[0].images[0]
     shown = image.get_array()
     assert shown is not None and shown[0, 4] == 1.0 and image.origin == "lower"
