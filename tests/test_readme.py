@@ -23,7 +23,7 @@ def test_the_results_are_those_of_the_files(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_library_examples_run_one_after_the_other() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 5
     scope: dict[str, object] = {}
     for example in examples:
         exec(example, scope)  # our own text
@@ -31,6 +31,9 @@ def test_the_library_examples_run_one_after_the_other() -> None:
     assert isinstance(log_p, torch.Tensor)
     # standard normal in the plane: the mean log-density is -2.84
     assert abs(float(log_p.mean()) + 2.84) < 0.15
+    found, record = scope["found"], scope["record"]
+    assert found.low <= found.mean <= found.high < found.low + 0.1  # type: ignore[attr-defined]
+    assert 0.5 < float(record.acceptance) < 1 and int(record.divergences) == 0  # type: ignore[attr-defined]
     samples = scope["samples"]
     assert isinstance(samples, torch.Tensor) and samples.shape == (1000, 2)
     assert float((samples.std(0) - 1).abs().max()) < 0.25
