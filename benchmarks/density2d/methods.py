@@ -135,7 +135,7 @@ def _referenced(settings: Settings) -> Loss:
     return EnergyDiscrepancy(
         perturbation=GaussianNoise(t=LogUniform(low=0.01, high=1.0)),
         draws=settings["draws"],
-        reference=_normal(),
+        reference=_normal(settings["scale"]),
         share=settings["share"],
     )
 
@@ -256,7 +256,7 @@ METHODS: dict[str, Method] = {
     "energy_discrepancy_reference": Method(
         "Energy discrepancy, reference",
         _single(_referenced),
-        _grid(lr=(4e-3, 8e-3), share=(0.5, 0.8, 0.95), draws=(2,)),
+        _grid(lr=(8e-3,), share=(0.5, 0.8, 0.95), draws=(1,), scale=(1.0, 1.3)),
         ours=True,
     ),
     "vera": Method(

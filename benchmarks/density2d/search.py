@@ -2,13 +2,15 @@
 
 ``python -m benchmarks.density2d.search`` writes ``benchmarks/density2d/settings.json``, which ``python -m
 benchmarks.density2d`` reads. The winner has the smallest mean of log gaps: a candidate that fails on one density does not win
-by the other.
+by the other. Names of methods search for these alone and leave the others as they were.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +31,19 @@ def read_settings() -> dict[str, dict[str, Any]]:
     return {name: found["settings"] for name, found in json.loads(SETTINGS.read_text())["methods"].items()}
 
 
-def main() -> None:
+def main(names: Sequence[str]) -> None:
+    names = names or list(METHODS)
     jobs = [
         Job(name, settings, density, SEED)
-        for name, method in METHODS.items()
-        for settings in method.candidates
+        for name in names
+        for settings in METHODS[name].candidates
         for density in DENSITIES
     ]
-    gaps: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in METHODS}
+    gaps: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in names}
     for job, outcome in outcomes(jobs):
         gaps[job.method].setdefault(json.dumps(job.settings), {})[job.density] = outcome.gap
-    found = {}
+    kept = json.loads(SETTINGS.read_text())["methods"] if SETTINGS.exists() else {}
+    found = {name: kept[name] for name in METHODS if name in kept}
     for name, by_settings in gaps.items():
         scores = {key: sum(math.log(_bounded(gap)) for gap in row.values()) for key, row in by_settings.items()}
         best = min(scores, key=lambda key: scores[key])
@@ -51,7 +55,7 @@ def main() -> None:
         "budget_s": BUDGET,
         "seed": SEED,
         "densities": DENSITIES,
-        "methods": found,
+        "methods": {name: found[name] for name in METHODS if name in found},
     }
     SETTINGS.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -61,4 +65,4 @@ def _bounded(gap: float | None) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
