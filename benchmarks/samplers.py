@@ -9,16 +9,21 @@ unadjusted, its MALA and HMC are adjusted and evaluate the start of each step an
 after another. A step of chainfree's h is one of h/2 in the other two.
 
 Segments of the libraries alternate, so that a slower minute of the machine hits all of them; ratios are medians over
-segments. One thread, but for the 10,000 chains, which have two.
+segments. One thread, but for the 10,000 chains, which have two that sleep while they wait: `OMP_WAIT_POLICY=PASSIVE`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+# read when torch is loaded: threads that wait for each other in a loop, the default, take the core from the one they wait for
+# where anything else runs, and two threads then take forty times as long as one
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import ebm.samplers
 import torch
@@ -30,7 +35,18 @@ from benchmarks.common import RESULTS, median
 from chainfree.cli.tables import text_table
 from chainfree.energies import AnalyticEnergy, Banana, Funnel, Gaussian, GaussianMixture
 from chainfree.experiments import Recorder
-from chainfree.samplers import Kernel, effective_sample_size, hmc, mala, run, tempering, ula, underdamped, warm_up
+from chainfree.samplers import (
+    Kernel,
+    MinusEnergy,
+    effective_sample_size,
+    hmc,
+    mala,
+    run,
+    tempering,
+    ula,
+    underdamped,
+    warm_up,
+)
 
 SEEDS = (0, 1, 2, 3, 4)
 CHAINS, LEAPFROG = 4000, 8
@@ -68,9 +84,7 @@ class Wrapped(torchebm.core.BaseModel):
 
 
 def ours(energy: AnalyticEnergy, step: float) -> dict[str, Drawn]:
-    def log_density(x: Tensor) -> Tensor:
-        value: Tensor = energy(x)
-        return -value
+    log_density = MinusEnergy(energy)
 
     def drawn(kernel: Kernel[Any], size: float, x: Tensor, draws: int, source: torch.Generator) -> Tensor:
         return run(kernel, x, draws=draws, warmup=0, step_size=size, generator=source).draws
@@ -182,19 +196,12 @@ def side_by_side(name: str, energy: AnalyticEnergy, step: float) -> dict[str, An
 
 
 def many_chains(threads: int) -> dict[str, float]:
-    """Seconds of the trajectories of the many chains, with the mean acceptance.
-
-    With two threads on two cores it takes a machine with nothing else to do: threads that wait for each other at every
-    operation wait for whatever else runs.
-    """
+    """Seconds of the trajectories of the many chains, with the mean acceptance."""
     torch.set_num_threads(threads)
     energy = ring_of_modes()
     source = torch.Generator().manual_seed(0)
 
-    def log_density(x: Tensor) -> Tensor:
-        value: Tensor = energy(x)
-        return -value
-
+    log_density = MinusEnergy(energy)
     state = hmc.init(log_density, energy.sample(MANY_CHAINS, generator=source))
     acceptance = torch.zeros(())
     started = time.perf_counter()
@@ -219,11 +226,7 @@ def acceptance_errors() -> dict[str, float]:
     }
     errors: dict[str, float] = {}
     for name, energy in shapes.items():
-
-        def log_density(x: Tensor, energy: AnalyticEnergy = energy) -> Tensor:
-            value: Tensor = energy(x)
-            return -value
-
+        log_density = MinusEnergy(energy)
         kernels: dict[str, Kernel[Any]] = {
             "mala": mala.kernel(log_density),
             "hmc": hmc.kernel(log_density, leapfrog=LEAPFROG, jitter=0.3),

@@ -209,3 +209,15 @@ def test_an_energy_out_of_shape_is_refused(loss: Loss, x: Tensor) -> None:
         loss(Returns(lambda rows: rows[:, :1]), x, generator=_seeded())
     with pytest.raises(ContractError, match="one number for the whole batch"):
         loss(Returns(lambda rows: rows.mean()), x, generator=_seeded())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_at_data_is_not_hidden(loss: Loss, energy: nn.Module, x: Tensor, bad: float) -> None:
+    if isinstance(loss, TelescopingRatios):
+        spoilt = energy
+        assert isinstance(spoilt, Telescope)
+        with torch.no_grad():
+            spoilt.bridges[1].layers[-1].bias.fill_(bad)
+    else:
+        spoilt = Returns(lambda rows: torch.where(rows[:, 0] > x[:, 0].median(), bad, 1.0) * energy(rows).abs())
+    assert not torch.isfinite(loss(spoilt, x, generator=_seeded()).loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -252,6 +253,26 @@ def test_an_energy_out_of_shape_is_refused(objective: Objective, rows: Tensor) -
 
     with pytest.raises(ContractError, match="squeeze the last axis"):
         _play(objective, Column(), Batch(rows[:8]))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_at_data_is_not_hidden(name: str, objective: Objective, rows: Tensor, bad: float) -> None:
+    class Spoilt(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = _energy()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.where(x[:, 0] > rows[:8, 0].median(), bad, 1.0) * self.inner(x).abs()
+
+    energy, turns = Spoilt(), []
+    if "energy" not in objective.players(energy):
+        pytest.skip("it never sees data")
+    for update in objective.updates(energy, Batch(rows[:8]), 0, _seeded()):
+        turns.append(update)
+        if update.player == "energy":  # no step, and nothing after it: the guard ends the round here
+            break
+    assert not torch.isfinite(turns[-1].loss)
 
 
 # -- with the engine ---------------------------------------------------------------------------------------------------

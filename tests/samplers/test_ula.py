@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from chainfree.checks import ContractError
 from chainfree.energies import Banana
-from chainfree.samplers import langevin, mala, run, ula
+from chainfree.samplers import MinusEnergy, langevin, mala, run, ula
 
 
 def _seeded(seed: int = 0) -> torch.Generator:
@@ -69,3 +70,13 @@ def test_a_chain_that_is_lost_is_flagged() -> None:
     assert flagged and not bool(torch.isfinite(state.log_density).any())
     with pytest.raises(ValueError, match="step_size must be a finite number above 0"):
         ula.step(_normal, state, step_size=-1.0)
+
+
+def test_minus_an_energy_is_its_log_density_bit_by_bit() -> None:
+    energy = Banana(3)
+    x = energy.sample(40, generator=_seeded())
+    ours, theirs = ula.init(MinusEnergy(energy), x), ula.init(lambda v: -energy(v), x)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(ContractError, match="squeeze the last axis"):
+        ula.init(MinusEnergy(lambda v: v[:, :1]), x)

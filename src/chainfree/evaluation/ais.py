@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ..checks import require_finite, require_in_unit_interval, require_positive_int
-from ..samplers import hmc
+from ..functional.importance import kish
+from ..samplers.path import Point
 from ..typing import Density, Energy
-from .annealing import JITTER, AnnealingSchedule, Path, annealing_schedule, systematic
+from .annealing import AnnealingSchedule, Path, annealing_schedule, log_ratio, systematic
 from .log_z import LogZ, log_mean_weight
 
 __all__ = ["Annealed", "ais", "reverse_ais"]
@@ -83,8 +84,9 @@ def ais(
     _require(chains, resample_below)
     if schedule is None:
         schedule = annealing_schedule(energy, base, generator=generator)
-    x = base.sample(chains, generator=generator)
-    end = _anneal(Path(energy, base), x, schedule, resample_below, generator, down=False)
+    path = Path(energy, base)
+    start = path.start(0.0, base.sample(chains, generator=generator))
+    end = _anneal(path, start, schedule, resample_below, generator, down=False)
     return Annealed(log_mean_weight(end.log_weights, families=end.families), *end)
 
 
@@ -125,10 +127,11 @@ def reverse_ais(
         raise ValueError(f"settle must be a whole number of at least 0, got {settle!r}")
     if schedule is None:
         schedule = annealing_schedule(energy, base, generator=generator)
-    path, x = Path(energy, base), rows.detach()
+    path = Path(energy, base)
+    start = path.start(1.0, rows)
     for _ in range(settle):
-        x, _ = _move(path, x, schedule, len(schedule.step_sizes) - 1, generator)
-    end = _anneal(path, x, schedule, resample_below, generator, down=True)
+        start, _ = _move(path, start, schedule, len(schedule.step_sizes) - 1, generator)
+    end = _anneal(path, start, schedule, resample_below, generator, down=True)
     common = end.families if families is None else families.to(end.families)[end.families]
     back = log_mean_weight(end.log_weights, families=common)
     log_z = LogZ(-back.value, back.standard_error, back.effective_sample_size)
@@ -144,7 +147,7 @@ class _Ends(NamedTuple):
 
 def _anneal(
     path: Path,
-    x: Tensor,
+    point: Point,
     schedule: AnnealingSchedule,
     resample_below: float,
     generator: torch.Generator | None,
@@ -152,55 +155,53 @@ def _anneal(
     down: bool,
 ) -> _Ends:
     """Weigh and move the chains along the ladder, up from the base or down from the energy."""
-    count, steps = len(x), len(schedule.step_sizes)
+    device, count, steps = point.x.device, len(point.x), len(schedule.step_sizes)
     betas = schedule.betas.tolist()
-    log_weights = torch.zeros(count, device=x.device, dtype=torch.float64)
-    families = torch.arange(count, device=x.device)
+    log_weights = torch.zeros(count, device=device, dtype=torch.float64)
+    families = torch.arange(count, device=device)
     acceptance = []
     for t in reversed(range(steps)) if down else range(steps):
         # up: the weight of going to betas[t + 1], then a move there; down: the move there first, then the way from it
         if down and t < steps - 1:
-            x, accepted = _move(path, x, schedule, t, generator)
+            point, accepted = _move(path, point, schedule, t, generator)
             acceptance.append(accepted)
         change = betas[t] - betas[t + 1] if down else betas[t + 1] - betas[t]
-        log_weights = log_weights + change * path.log_ratio(x)
+        log_weights = log_weights + change * log_ratio(point)
         if not down:
             if resample_below:
-                x, log_weights, families = _resampled(x, log_weights, families, resample_below, generator)
-            x, accepted = _move(path, x, schedule, t, generator)
+                point, log_weights, families = _resampled(point, log_weights, families, resample_below, generator)
+            point, accepted = _move(path, point, schedule, t, generator)
             acceptance.append(accepted)
         elif resample_below and t:
-            x, log_weights, families = _resampled(x, log_weights, families, resample_below, generator)
+            point, log_weights, families = _resampled(point, log_weights, families, resample_below, generator)
     rates = torch.stack(acceptance) if acceptance else log_weights.new_zeros(0)
-    return _Ends(x, log_weights, families, rates)
+    return _Ends(point.x, log_weights, families, rates)
 
 
 def _move(
-    path: Path, x: Tensor, schedule: AnnealingSchedule, t: int, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
+    path: Path, point: Point, schedule: AnnealingSchedule, t: int, generator: torch.Generator | None
+) -> tuple[Point, Tensor]:
     """One trajectory at the temperature after step t, and its mean acceptance."""
-    log_density = path.log_density(float(schedule.betas[t + 1]))
-    state, info = hmc.step(
-        log_density,
-        hmc.init(log_density, x),
+    return path.move(
+        float(schedule.betas[t + 1]),
+        point,
         step_size=float(schedule.step_sizes[t]),
         leapfrog=schedule.leapfrog,
         scales=schedule.scales[t],
-        jitter=JITTER,
         generator=generator,
     )
-    return state.x, info.acceptance.mean()
 
 
 def _resampled(
-    x: Tensor, log_weights: Tensor, families: Tensor, below: float, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    log_sum = torch.logsumexp(log_weights, 0)
+    point: Point, log_weights: Tensor, families: Tensor, below: float, generator: torch.Generator | None
+) -> tuple[Point, Tensor, Tensor]:
+    count = len(log_weights)
     # a device-to-host sync at each temperature
-    if not bool(torch.exp(2 * log_sum - torch.logsumexp(2 * log_weights, 0)) < below * len(x)):
-        return x, log_weights, families
+    if not bool(kish(log_weights) < below * count):
+        return point, log_weights, families
     index = systematic(log_weights, generator)
-    return x[index], (log_sum - math.log(len(x))).expand(len(x)), families[index]
+    mean = torch.logsumexp(log_weights, 0) - math.log(count)
+    return point.take(index), mean.expand(count), families[index]
 
 
 def _require(chains: int, resample_below: float) -> None:

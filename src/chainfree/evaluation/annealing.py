@@ -9,18 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, log_prob_values, require_positive_int
+from ..checks import log_prob_values, require_positive_int
+from ..functional.importance import kish
 from ..samplers import hmc
-from ..samplers.kernels import LogDensity
+from ..samplers.gradients import MinusEnergy
+from ..samplers.path import Point, place
 from ..typing import Density, Energy
 
-__all__ = ["JITTER", "AnnealingSchedule", "Path", "annealing_schedule", "systematic"]
+__all__ = ["AnnealingSchedule", "Path", "annealing_schedule", "log_ratio", "systematic"]
 
 JITTER = 0.5  # of the step sizes: places with unlike scales are each served by some trajectories
 
@@ -31,7 +34,7 @@ _HALVINGS = 50
 
 
 class Path:
-    r"""The geometric path :math:`\log f_\beta(x) = (1 - \beta) \log q(x) - \beta E(x)` from q to the energy.
+    """Rows on the path :mod:`chainfree.samplers` goes along, from a normalised density to an energy.
 
     Args:
         energy: ``(B, *event) -> (B,)``.
@@ -39,32 +42,48 @@ class Path:
     """
 
     def __init__(self, energy: Energy, base: Density) -> None:
-        self.energy = energy
-        self.base = base
+        self._target = MinusEnergy(energy)
+        self._base = partial(log_prob_values, base)
 
-    def log_density(self, beta: float) -> LogDensity:
-        """At one temperature, up to a constant; neither end is asked for what it has no part in."""
+    def start(self, beta: float, x: Tensor) -> Point:
+        """Rows ``(B, *event)`` at one temperature."""
+        return place(self._target, self._base, x.new_tensor([beta]), x)
 
-        def values(x: Tensor) -> Tensor:
-            if beta == 1:
-                return -energy_values(self.energy, x)
-            if beta == 0:
-                return log_prob_values(self.base, x)
-            return (1 - beta) * log_prob_values(self.base, x) - beta * energy_values(self.energy, x)
+    def move(
+        self,
+        beta: float,
+        point: Point,
+        *,
+        step_size: float,
+        leapfrog: int,
+        scales: Tensor,
+        generator: torch.Generator | None,
+    ) -> tuple[Point, Tensor]:
+        """The rows after a trajectory at a temperature, and its mean acceptance."""
+        at = point._replace(betas=point.x.new_tensor([beta]))
+        point, info = hmc.move(
+            partial(place, self._target, self._base, at.betas),
+            at,
+            step_size=step_size,
+            leapfrog=leapfrog,
+            scales=scales,
+            jitter=JITTER,
+            generator=generator,
+        )
+        return point, info.acceptance.mean()
 
-        return values
 
-    @torch.no_grad()
-    def log_ratio(self, x: Tensor) -> Tensor:
-        r""":math:`-E(x) - \log q(x)`, ``(B,)``, float64: what the log-density gains along the path.
+def log_ratio(point: Point) -> Tensor:
+    r""":math:`-E(x) - \log q(x)`, ``(B,)``, float64: what the log-density gains along the path.
 
-        Raises:
-            ValueError: it is NaN or positively infinite in some row.
-        """
-        ratio = -energy_values(self.energy, x).double() - log_prob_values(self.base, x).double()
-        if not bool((ratio < torch.inf).all()):
-            raise ValueError("the weights are NaN or infinite; is the base above 0 wherever the energy is finite?")
-        return ratio
+    Raises:
+        ValueError: it is NaN or positively infinite in some row.
+    """
+    assert point.base is not None
+    ratio = point.target.double() - point.base.double()
+    if not bool((ratio < torch.inf).all()):
+        raise ValueError("the weights are NaN or infinite; is the base above 0 wherever the energy is finite?")
+    return ratio
 
 
 @dataclass(frozen=True)
@@ -139,11 +158,10 @@ def annealing_schedule(
     if betas is not None:
         _require_ladder(betas)
     path = Path(energy, base)
-    x = base.sample(chains, generator=generator)
-    scales = _spread(x, None)
-    log_step = math.log(
-        1.0 / max(1, x[0].numel()) ** 0.25
-    )  # the step that keeps the acceptance falls so with dimension
+    point = path.start(0.0, base.sample(chains, generator=generator))
+    scales = _spread(point.x, None)
+    # the step that keeps the acceptance falls so with dimension
+    log_step = math.log(1.0 / max(1, point.x[0].numel()) ** 0.25)
     ladder, lengths, log_steps, spreads = [0.0], [0.0], [log_step], [scales]
     while ladder[-1] < 1:
         if len(ladder) > _MOST_STEPS:
@@ -151,27 +169,23 @@ def annealing_schedule(
                 f"the pilot run was at beta={ladder[-1]:.2g} after {_MOST_STEPS} steps; is exp(-E) "
                 "integrable? If so, give a base nearer to the energy"
             )
-        ratio = path.log_ratio(x)
+        ratio = log_ratio(point)
         beta = _next_beta(ratio, ladder[-1]) if betas is None else float(betas[len(ladder)])
         weights = (beta - ladder[-1]) * ratio
-        lengths.append(lengths[-1] + math.sqrt(max(0.0, _finite(weights) / _ess(weights) - 1)))
-        x = x[systematic(weights, generator)]
-        log_density = path.log_density(beta)
-        state = hmc.init(log_density, x)
+        lengths.append(lengths[-1] + math.sqrt(max(0.0, _finite(weights) / float(kish(weights)) - 1)))
+        point = point.take(systematic(weights, generator))
         for _ in range(moves):
-            state, info = hmc.step(
-                log_density,
-                state,
+            point, acceptance = path.move(
+                beta,
+                point,
                 step_size=math.exp(log_step),
                 leapfrog=leapfrog,
                 scales=scales,
-                jitter=JITTER,
                 generator=generator,
             )
             # no dual averaging: the target changes with every temperature, and the mean over chains has little noise
-            log_step += _GAIN * (float(info.acceptance.mean()) - _TARGET)
-        x = state.x
-        scales = _spread(x, scales)
+            log_step += _GAIN * (float(acceptance) - _TARGET)
+        scales = _spread(point.x, scales)
         ladder.append(beta)
         log_steps.append(log_step)
         spreads.append(scales)
@@ -217,12 +231,12 @@ def systematic(log_weights: Tensor, generator: torch.Generator | None) -> Tensor
 
 def _next_beta(ratio: Tensor, beta: float) -> float:
     wanted = _KEPT * _finite(ratio)  # what lies outside of the support is lost at any temperature
-    if _ess((1 - beta) * ratio) >= wanted:
+    if kish((1 - beta) * ratio) >= wanted:
         return 1.0
     low, high = 0.0, 1 - beta
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if _ess(middle * ratio) >= wanted else (low, middle)
+        low, high = (middle, high) if kish(middle * ratio) >= wanted else (low, middle)
     return min(1.0, beta + max(low, 1e-12))
 
 
@@ -231,10 +245,6 @@ def _finite(log_weights: Tensor) -> int:
     if not count:
         raise ValueError("the energy is infinite on all draws of the base; give a base nearer to the energy")
     return count
-
-
-def _ess(log_weights: Tensor) -> float:
-    return float(torch.exp(2 * torch.logsumexp(log_weights, 0) - torch.logsumexp(2 * log_weights, 0)))
 
 
 def _spread(x: Tensor, before: Tensor | None) -> Tensor:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..functional.importance import kish
+
 __all__ = ["ROUNDING", "LogZ", "bound_margin", "log_mean_weight"]
 
 ROUNDING = 1e-6  # relative, of energies in float32: no bracket is narrower
@@ -56,10 +58,11 @@ def log_mean_weight(log_weights: Tensor, *, families: Tensor | None = None) -> L
         )
     samples = len(log_weights)
     log_sum = torch.logsumexp(log_weights, 0)
-    shares = torch.exp(log_weights - log_sum)
-    if families is not None:
-        shares = torch.zeros_like(shares).index_add_(0, families, shares)
-    ess = float(1 / shares.square().sum())
+    if families is None:
+        ess = float(kish(log_weights))
+    else:
+        shares = torch.zeros_like(log_weights).index_add_(0, families, torch.exp(log_weights - log_sum))
+        ess = float(kish(shares.log()))
     # var(Z^)/Z^2 = (1/ESS - 1/N) * N/(N-1): the delta method for the logarithm
     variance = (1 / ess - 1 / samples) * samples / (samples - 1)
     return LogZ(float(log_sum) - math.log(samples), math.sqrt(max(0.0, variance)), ess)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checks import require_positive
 
-__all__ = ["Weights", "self_normalised"]
+__all__ = ["Weights", "kish", "self_normalised"]
 
 
 class Weights(NamedTuple):
@@ -23,6 +23,21 @@ class Weights(NamedTuple):
 
     values: Tensor
     effective_sample_size: Tensor
+
+
+def kish(log_weights: Tensor) -> Tensor:
+    r"""Kish's effective sample size :math:`(\sum_n w_n)^2 / \sum_n w_n^2` of weights :math:`w = e^l`, ``(N,)``, a 0-d tensor.
+
+    NaN where no weight is above 0.
+
+    >>> kish(torch.tensor([5.0, 5.0, -torch.inf]))
+    tensor(2.)
+    """
+    return _kish(torch.softmax(log_weights, dim=0))
+
+
+def _kish(shares: Tensor) -> Tensor:
+    return shares.square().sum().reciprocal()
 
 
 def self_normalised(log_weights: Tensor, *, clip: float | None = None) -> Weights:
@@ -47,7 +62,7 @@ def self_normalised(log_weights: Tensor, *, clip: float | None = None) -> Weight
         if clip <= 1:
             raise ValueError(f"clip is in units of the mean weight and must be above 1, got {clip!r}")
         values = _capped(log_weights, clip / len(log_weights))
-    return Weights(values, values.square().sum().reciprocal())
+    return Weights(values, _kish(values))
 
 
 def _capped(log_weights: Tensor, cap: float) -> Tensor:

@@ -1,7 +1,7 @@
-r"""Annealed sampling: a crowd of chains that starts wide and is led to the target.
+"""Annealed sampling: a crowd of chains that starts wide and is led to the target.
 
-Kirkpatrick, Gelatt and Vecchi, "Optimization by simulated annealing", Science 220, 1983; the weights that correct it: Neal,
-"Annealed importance sampling", Statistics and Computing 11, 2001.
+Kirkpatrick, Gelatt and Vecchi, "Optimization by simulated annealing", Science 220, 1983. The weights that correct it are
+those of :func:`chainfree.evaluation.ais`, along the same path, with step sizes that do not follow the chains.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import hmc
 from .adaptation import require_target
 from .kernels import LogDensity
 from .metropolis import require_scales
-from .path import place, require_betas, shift
+from .path import place, require_betas
 
 __all__ = ["AnnealInfo", "anneal"]
 
@@ -32,15 +32,11 @@ class AnnealInfo(NamedTuple):
         acceptance: mean over chains and moves at each level, ``(K,)``.
         step_size: with which each level ended, ``(K,)``.
         diverging: trajectories that diverged, a 0-d tensor.
-        log_weights: of annealed importance sampling, ``(B,)``. Where the chains started in draws of the path at ``betas[0]``,
-            weighted by their exponentials the draws have the law of the target whatever the number of moves, and their mean
-            estimates the ratio of the two partition functions.
     """
 
     acceptance: Tensor
     step_size: Tensor
     diverging: Tensor
-    log_weights: Tensor
 
 
 @torch.no_grad()
@@ -60,8 +56,8 @@ def anneal(
 ) -> tuple[Tensor, AnnealInfo]:
     r"""Move chains by HMC through :math:`(1-\beta)\log p_0 + \beta\log p` with :math:`\beta` rising to 1.
 
-    Mass is shared out between modes at the temperature at which they part, and not afterwards; weights or
-    :mod:`chainfree.samplers.tempering` put that right.
+    Mass is shared out between modes at the temperature at which they part, and not afterwards; the weights of
+    :func:`chainfree.evaluation.ais` or :mod:`chainfree.samplers.tempering` put that right.
 
     The step size follows the acceptance of the level before, averaged over all chains, so that it grows and shrinks with the
     density; what that does to exactness vanishes with the number of chains, and ``target=None`` keeps it fixed.
@@ -99,20 +95,17 @@ def anneal(
     size = x.new_full((), step_size)
     acceptances, sizes = torch.zeros_like(places), torch.zeros_like(places)
     diverging = torch.zeros((), dtype=torch.long, device=x.device)
-    point = place(log_density, base, places[0], x)
-    log_weights = torch.zeros_like(point.log_density)
-    for level, beta in enumerate(places):
-        if level:
-            before, point = point, shift(point, beta)
-            log_weights = log_weights + (point.log_density - before.log_density)
+    point = place(log_density, base, places[:1], x)
+    for level in range(len(places)):
+        point = point._replace(betas=places[level : level + 1])
         for _ in range(moves):
-            momentum = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
             point, info = hmc.move(
-                partial(place, log_density, base, beta),
+                partial(place, log_density, base, point.betas),
                 point,
-                momentum,
-                reach=hmc.reach_of(hmc.jittered(size, jitter, x, generator), scales, x),
+                step_size=size,
                 leapfrog=leapfrog,
+                scales=scales,
+                jitter=jitter,
                 generator=generator,
             )
             mean = info.acceptance.mean()
@@ -121,4 +114,4 @@ def anneal(
             if target is not None:
                 size = size * (_GAIN * (mean - target)).exp()
         sizes[level] = size
-    return point.x, AnnealInfo(acceptances, sizes, diverging, log_weights)
+    return point.x, AnnealInfo(acceptances, sizes, diverging)

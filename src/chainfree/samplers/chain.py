@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, require_non_negative, require_positive, require_positive_int
+from ..checks import require_non_negative, require_positive, require_positive_int
 from ..typing import Energy
 from . import mala
+from .gradients import MinusEnergy
 from .langevin import langevin
 
 __all__ = ["Chain"]
@@ -54,12 +54,8 @@ class Chain:
             return langevin(
                 energy, x, steps=self.steps, step_size=self.step_size, noise=self.noise, generator=generator
             )
-        log_density = partial(_log_density, energy)
+        log_density = MinusEnergy(energy)
         state = mala.init(log_density, x)
         for _ in range(self.steps):
             state, _ = mala.step(log_density, state, step_size=self.step_size, generator=generator)
         return state.x
-
-
-def _log_density(energy: Energy, x: Tensor) -> Tensor:
-    return -energy_values(energy, x)

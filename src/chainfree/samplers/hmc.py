@@ -19,7 +19,7 @@ from torch import Tensor
 from ..checks import require_in_unit_interval, require_positive_int
 from .gradients import value_and_gradient
 from .kernels import Kernel, LogDensity
-from .metropolis import Rows, factor, metropolis, require_scales, require_step_size, select
+from .metropolis import Rows, factor, full, half_squares, metropolis, require_scales, require_step_size, select
 
 __all__ = ["Info", "State", "init", "kernel", "step"]
 
@@ -110,15 +110,13 @@ def step(
     require_positive_int("leapfrog", leapfrog)
     require_in_unit_interval("jitter", jitter)
     require_scales(scales, state.x)
-    x = state.x
-    momentum = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    step_size = jittered(step_size, jitter, x, generator)
     return move(
         partial(init, log_density),
         state,
-        momentum,
-        reach=reach_of(step_size, scales, x),
+        step_size=step_size,
         leapfrog=leapfrog,
+        scales=scales,
+        jitter=jitter,
         generator=generator,
     )
 
@@ -158,15 +156,7 @@ PointT = TypeVar("PointT", bound=Point)
 def reach_of(step_size: float | Tensor, scales: Tensor | None, x: Tensor) -> Tensor:
     """How far a unit of momentum goes in one step, to multiply rows with."""
     reach = factor(step_size, x)
-    return reach if scales is None else reach * scales
-
-
-def jittered(step_size: float | Tensor, jitter: float, x: Tensor, generator: torch.Generator | None) -> float | Tensor:
-    """A step size for each chain, ``(B,)``, that varies by a share; without it the step size as it is."""
-    if not jitter:
-        return step_size
-    spread = 2 * torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype) - 1
-    return step_size * (1 + jitter * spread)
+    return full(reach if scales is None else reach * scales, x)
 
 
 def trajectory(
@@ -185,20 +175,26 @@ def trajectory(
 def move(
     evaluate: Callable[[Tensor], PointT],
     start: PointT,
-    momentum: Tensor,
     *,
-    reach: Tensor,
+    step_size: float | Tensor,
     leapfrog: int,
+    scales: Tensor | None,
+    jitter: float,
     generator: torch.Generator | None,
 ) -> tuple[PointT, Info]:
-    """A trajectory, accepted or not; the momentum at its end is of no more use."""
-    end, last = trajectory(evaluate, start, momentum, reach=reach, leapfrog=leapfrog)
-    error = energy_error(start, momentum, end, last)
-    acceptance, accepted, diverging = metropolis(-error, end.log_density, generator)
-    return select(accepted, end, start), Info(acceptance, accepted, diverging, error)
+    """A trajectory from a fresh momentum, accepted or not."""
+    x = start.x
+    momentum = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    if jitter:
+        spread = 2 * torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype) - 1
+        step_size = step_size * (1 + jitter * spread)
+    end, last = trajectory(evaluate, start, momentum, reach=reach_of(step_size, scales, x), leapfrog=leapfrog)
+    after = end.log_density
+    gain = energy_gain(start.log_density, momentum, after, last)
+    acceptance, accepted, diverging = metropolis(gain, after, generator)
+    return select(accepted, end, start), Info(acceptance, accepted, diverging, -gain)
 
 
-def energy_error(start: Point, momentum: Tensor, end: Point, last: Tensor) -> Tensor:
-    """Hamiltonian at the end less that at the start, ``(B,)``."""
-    kinetic = 0.5 * (last.square() - momentum.square()).flatten(1).sum(1)
-    return start.log_density - end.log_density + kinetic
+def energy_gain(before: Tensor, momentum: Tensor, after: Tensor, last: Tensor) -> Tensor:
+    """Hamiltonian at the start less that at the end, ``(B,)``, from the log-densities and momenta there."""
+    return after - before + half_squares(momentum, last)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, require_non_negative, require_positive, require_positive_int
+from ..checks import require_non_negative, require_positive, require_positive_int
 from ..typing import Energy
-from .gradients import value_and_gradient
+from .gradients import MinusEnergy, value_and_gradient
 
 __all__ = ["langevin"]
 
@@ -55,11 +52,12 @@ def langevin(
     require_positive("step_size", step_size)
     if noise is not None:
         require_non_negative("noise", noise)
-    scale = math.sqrt(step_size) if noise is None else noise
-    evaluate = partial(energy_values, energy)
+    log_density = MinusEnergy(energy)
+    size = x.new_full((), step_size)
+    spread = size.sqrt() if noise is None else x.new_full((), noise)
     for _ in range(steps):
-        _, gradient = value_and_gradient(evaluate, x)
-        x = x - 0.5 * step_size * gradient
-        if scale:
-            x = x + scale * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        _, gradient = value_and_gradient(log_density, x)
+        x = torch.addcmul(x, size, gradient, value=0.5)
+        if noise != 0:
+            x.addcmul_(spread, torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype))
     return x

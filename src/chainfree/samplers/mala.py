@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .gradients import value_and_gradient
 from .kernels import Kernel, LogDensity
-from .metropolis import factor, metropolis, require_scales, require_step_size, select
+from .metropolis import factor, half_squares, metropolis, require_scales, require_step_size, select
 
 __all__ = ["Info", "State", "init", "kernel", "step"]
 
@@ -115,22 +115,22 @@ def propose(
     step_size: float | Tensor,
     scales: Tensor | None,
     generator: torch.Generator | None,
-) -> tuple[State, Tensor, float | Tensor]:
+) -> tuple[State, Tensor, Tensor]:
     """A Langevin step that is not yet accepted, its noise, and what the noise was multiplied with."""
     require_step_size(step_size)
     require_scales(scales, state.x)
-    x, _, gradient = state
+    x = state.x
     noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    if isinstance(step_size, Tensor):
-        step_size = factor(step_size, x)
-    drift, spread = 0.5 * step_size, step_size**0.5
+    size = factor(step_size, x)
+    spread = size.sqrt()
     if scales is not None:
-        drift, spread = drift * scales.square(), spread * scales
-    return init(log_density, x + drift * gradient + spread * noise), noise, spread
+        size, spread = size * scales.square(), spread * scales
+    moved = torch.addcmul(x, size, state.gradient, value=0.5).addcmul_(spread, noise)
+    return init(log_density, moved), noise, spread
 
 
-def log_ratio(state: State, following: State, noise: Tensor, spread: float | Tensor) -> Tensor:
+def log_ratio(state: State, following: State, noise: Tensor, spread: Tensor) -> Tensor:
     """Logarithm of the Metropolis-Hastings ratio, ``(B,)``."""
     # what the noise of the way back would be: no difference of large numbers
-    back = noise + 0.5 * spread * (state.gradient + following.gradient)
-    return following.log_density - state.log_density + 0.5 * (noise.square() - back.square()).flatten(1).sum(1)
+    back = torch.addcmul(noise, spread, state.gradient + following.gradient, value=0.5)
+    return following.log_density - state.log_density + half_squares(noise, back)

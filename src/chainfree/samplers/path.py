@@ -1,4 +1,4 @@
-r"""The path from a base density to the target that tempering and annealing go along.
+r"""The path from a base density to the target that tempering, annealing and annealed importance sampling go along.
 
 .. math:: \log p_\beta(x) = (1 - \beta) \log p_0(x) + \beta \log p(x) + \text{const}
 
@@ -17,55 +17,72 @@ from torch import Tensor
 
 from .gradients import value_and_gradient
 from .kernels import LogDensity
-from .metropolis import per_row
 
-__all__ = ["Point", "ladder", "place", "require_betas", "shift"]
+__all__ = ["Point", "ladder", "place", "require_betas"]
 
 
 class Point(NamedTuple):
-    """Rows, each at its own place of the path, with both ends' values, so that a row may change its place at no cost.
+    """Rows at places of the path, with both ends' values, so that a row may change its place at no cost.
 
     Args:
         x: ``(N, *event)``.
-        log_density: at the row's place, ``(N,)``.
-        gradient: of it, ``(N, *event)``.
+        betas: places of the rows: K for as many blocks of N / K rows, ``(K,)``.
         target: log-density of the target, ``(N,)``.
         target_gradient: of it, ``(N, *event)``.
-        base: log-density of the base, ``(N,)``.
-        base_gradient: of it, ``(N, *event)``.
+        base: log-density of the base, ``(N,)``; ``None`` without a base.
+        base_gradient: of it, ``(N, *event)``; ``None`` without a base.
     """
 
     x: Tensor
-    log_density: Tensor
-    gradient: Tensor
+    betas: Tensor
     target: Tensor
     target_gradient: Tensor
-    base: Tensor
-    base_gradient: Tensor
+    base: Tensor | None
+    base_gradient: Tensor | None
+
+    @property
+    def log_density(self) -> Tensor:
+        """At each row's place, ``(N,)``."""
+        return _mix(self.betas, self.target, self.base)
+
+    @property
+    def gradient(self) -> Tensor:
+        """Of it, ``(N, *event)``."""
+        return _mix(self.betas, self.target_gradient, self.base_gradient)
+
+    @property
+    def gain(self) -> Tensor:
+        r""":math:`\log p - \log p_0`, ``(N,)``: what the log-density gains along the path."""
+        return self.target if self.base is None else self.target - self.base
+
+    def take(self, index: Tensor) -> Point:
+        """The rows of ``index`` at the places that are there."""
+        return Point(
+            self.x.index_select(0, index),
+            self.betas,
+            self.target.index_select(0, index),
+            self.target_gradient.index_select(0, index),
+            None if self.base is None else self.base.index_select(0, index),
+            None if self.base_gradient is None else self.base_gradient.index_select(0, index),
+        )
 
 
 def place(log_density: LogDensity, base: LogDensity | None, betas: Tensor, x: Tensor) -> Point:
-    """Rows ``(N, *event)`` at the places ``betas``, ``(N,)`` or ``()``: one forward and backward pass for all."""
+    """Rows ``(N, *event)`` at the places ``betas``, ``(K,)``: one forward and backward pass for all."""
     target, slope = value_and_gradient(log_density, x)
-    if base is None:
-        from_base, base_slope = torch.zeros_like(target), torch.zeros_like(slope)
-    else:
-        from_base, base_slope = value_and_gradient(base, x)
-    return shift(Point(x.detach(), target, slope, target, slope, from_base, base_slope), betas)
+    from_base, base_slope = (None, None) if base is None else value_and_gradient(base, x)
+    return Point(x.detach(), betas, target, slope, from_base, base_slope)
 
 
-def shift(point: Point, betas: Tensor) -> Point:
-    """The same rows at other places."""
-    rows = per_row(betas, point.x) if betas.dim() else betas
-    return point._replace(
-        log_density=_mix(betas, point.target, point.base),
-        gradient=_mix(rows, point.target_gradient, point.base_gradient),
-    )
-
-
-def _mix(betas: Tensor, target: Tensor, base: Tensor) -> Tensor:
-    # where one end has no weight it may be infinite
-    return torch.where(betas > 0, betas * target, 0.0) + torch.where(betas < 1, (1 - betas) * base, 0.0)
+def _mix(betas: Tensor, target: Tensor, base: Tensor | None) -> Tensor:
+    # a factor for each block of rows, not for each row: stretched over short rows it would be several times slower
+    places = betas.unsqueeze(1)
+    mixed = places * target.reshape(len(betas), -1)
+    if base is not None:
+        # where one end has no weight it may be infinite
+        rest = (1 - places) * base.reshape(len(betas), -1)
+        mixed = torch.where(places > 0, mixed, 0.0) + torch.where(places < 1, rest, 0.0)
+    return mixed.view(target.shape)
 
 
 def ladder(levels: int, hottest: float) -> list[float]:

@@ -99,21 +99,22 @@ def run(
     ready = warm_up(kernel, x, steps=warmup, step_size=step_size, target=target, metric=metric, generator=generator)
     state = ready.state
     kept = x.new_empty((draws, *x.shape))
-    # summed chain by chain, and over chains only at the end
+    # acceptance is summed chain by chain, and over chains only at the end
     acceptance = torch.zeros((*kernel.shape, len(x)), dtype=x.dtype, device=x.device)
-    divergences = torch.zeros((*kernel.shape, len(x)), dtype=torch.long, device=x.device)
+    divergences = torch.zeros((), dtype=torch.long, device=x.device)
     aimed = kernel.target is not None or target is not None
     for row in range(draws):
         for _ in range(thin):
             state, info = kernel.step(state, step_size=ready.step_size, scales=ready.scales, generator=generator)
             if aimed:
                 acceptance += info.acceptance
-            divergences += info.diverging
+            divergences += torch.count_nonzero(info.diverging)
+            del info  # it may hold on to the state before, whose memory the next step can use while it is in the cache
         kept[row] = state.x
     return Record(
         draws=kept,
         acceptance=acceptance.mean(-1) / (draws * thin) if aimed else None,
-        divergences=divergences.sum(),
+        divergences=divergences,
         step_size=ready.step_size,
         scales=ready.scales,
         state=state,

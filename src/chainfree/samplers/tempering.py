@@ -22,7 +22,7 @@ from ..checks import ContractError, require_in_unit_interval, require_positive_i
 from . import hmc
 from .kernels import Kernel, LogDensity
 from .metropolis import require_scales, require_step_size
-from .path import Point, ladder, place, require_betas, shift
+from .path import Point, ladder, place, require_betas
 
 __all__ = ["Info", "State", "init", "kernel", "ladder", "step"]
 
@@ -96,7 +96,7 @@ def init(
         )
     at = places.to(x)
     rows = x.detach().flatten(0, 1)
-    return State(place(log_density, base, at.repeat_interleave(x.shape[1]), rows), at, 0)
+    return State(place(log_density, base, at, rows), at, 0)
 
 
 @torch.no_grad()
@@ -143,20 +143,17 @@ def step(
     chains = len(points.x) // levels
     if isinstance(step_size, Tensor) and step_size.dim():
         step_size = step_size.repeat_interleave(chains)
-    x = points.x
-    momentum = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    places = at.repeat_interleave(chains)
     points, moved = hmc.move(
-        partial(place, log_density, base, places),
+        partial(place, log_density, base, at),
         points,
-        momentum,
-        reach=hmc.reach_of(hmc.jittered(step_size, jitter, x, generator), scales, x),
+        step_size=step_size,
         leapfrog=leapfrog,
+        scales=scales,
+        jitter=jitter,
         generator=generator,
     )
-    acceptance, swapped = _swaps((points.target - points.base).view(levels, chains), at, state.steps % 2, generator)
-    source = _sources(swapped)
-    points = shift(Point(*(part[source] for part in points)), places)
+    acceptance, swapped = _swaps(points.gain.view(levels, chains), at, state.steps % 2, generator)
+    points = points.take(_sources(swapped))
     acceptances, accepted, diverging, error = (part.view(levels, chains) for part in moved)
     info = Info(acceptances, accepted, diverging, error, acceptance, swapped)
     return State(points, at, state.steps + 1), info

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .kernels import Kernel, LogDensity
 from .mala import State, init, log_ratio, propose
-from .metropolis import acceptance_of
+from .metropolis import acceptance_of, not_finite
 
 __all__ = ["Info", "State", "init", "kernel", "step"]
 
@@ -35,7 +35,7 @@ class Info(NamedTuple):
     before: State
     after: State
     noise: Tensor
-    spread: float | Tensor
+    spread: Tensor
 
     @property
     def acceptance(self) -> Tensor:
@@ -48,7 +48,7 @@ class Info(NamedTuple):
     @property
     def diverging(self) -> Tensor:
         """Whether the log-density is not finite, ``(B,)``. The chain is there all the same."""
-        return ~torch.isfinite(self.after.log_density)
+        return not_finite(self.after.log_density)
 
 
 @torch.no_grad()

@@ -20,9 +20,18 @@ from ..checks import require_positive, require_positive_int
 from . import hmc
 from .hmc import Info
 from .kernels import Kernel, LogDensity
-from .metropolis import acceptance_of, factor, metropolis, per_row, require_scales, require_step_size, select
+from .metropolis import (
+    acceptance_of,
+    factor,
+    metropolis,
+    not_finite,
+    per_row,
+    require_scales,
+    require_step_size,
+    select,
+)
 
-__all__ = ["Info", "State", "init", "kernel", "step"]
+__all__ = ["Info", "State", "Unadjusted", "init", "kernel", "step"]
 
 TARGET = 0.9  # a rejection turns the chain round, so there should be few
 
@@ -41,6 +50,40 @@ class State(NamedTuple):
     momentum: Tensor
     log_density: Tensor
     gradient: Tensor
+
+
+class Unadjusted(NamedTuple):
+    """What one unadjusted step did to each chain; what a correction would have said is computed when asked for.
+
+    Args:
+        before: the state it started from.
+        refreshed: momentum with which it did, ``(B, *event)``.
+        after: the state it went to.
+    """
+
+    before: State
+    refreshed: Tensor
+    after: State
+
+    @property
+    def energy_error(self) -> Tensor:
+        """Hamiltonian at the end less that at the start, in nats, ``(B,)``."""
+        return -hmc.energy_gain(self.before.log_density, self.refreshed, self.after.log_density, self.after.momentum)
+
+    @property
+    def acceptance(self) -> Tensor:
+        """The probability with which the adjusted step would have been accepted, ``(B,)``: 1 where there is no bias."""
+        return acceptance_of(-self.energy_error, self.after.log_density)[0]
+
+    @property
+    def accepted(self) -> Tensor:
+        """All of them, ``(B,)``."""
+        return torch.ones_like(self.after.log_density, dtype=torch.bool)
+
+    @property
+    def diverging(self) -> Tensor:
+        """Whether the log-density is not finite, ``(B,)``. The chain is there all the same."""
+        return not_finite(self.after.log_density)
 
 
 @torch.no_grad()
@@ -65,7 +108,7 @@ def step(
     adjusted: bool = True,
     scales: Tensor | None = None,
     generator: torch.Generator | None = None,
-) -> tuple[State, Info]:
+) -> tuple[State, Info | Unadjusted]:
     r"""Refresh the momentum in part, then L leapfrog steps that are accepted or turned round.
 
     .. math:: p \leftarrow e^{-\gamma L \epsilon} p + \sqrt{1 - e^{-2\gamma L\epsilon}}\, n, \qquad
@@ -92,7 +135,7 @@ def step(
         generator: source of randomness on the device of the state.
 
     Returns:
-        The next state and its :class:`Info`; unadjusted, ``acceptance`` is what it would have been and ``accepted`` is true.
+        The next state and its :class:`Info`, or :class:`Unadjusted`.
 
     Raises:
         ValueError: a setting out of its range.
@@ -102,23 +145,21 @@ def step(
     _require_settings(friction, leapfrog)
     require_scales(scales, state.x)
     x = state.x
-    decay = -friction * leapfrog * factor(step_size, x)
+    decay = factor(step_size, x) * (-friction * leapfrog)
     noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    momentum = decay.exp() * state.momentum + (-torch.expm1(2 * decay)).sqrt() * noise
+    momentum = noise.mul_((-torch.expm1(2 * decay)).sqrt()).addcmul_(decay.exp(), state.momentum)
     start = hmc.State(x, state.log_density, state.gradient)
     end, last = hmc.trajectory(
         partial(hmc.init, log_density), start, momentum, reach=hmc.reach_of(step_size, scales, x), leapfrog=leapfrog
     )
-    error = hmc.energy_error(start, momentum, end, last)
     if not adjusted:
-        acceptance, diverging = acceptance_of(-error, end.log_density)
-        return State(end.x, last, end.log_density, end.gradient), Info(
-            acceptance, torch.ones_like(diverging), diverging, error
-        )
-    acceptance, accepted, diverging = metropolis(-error, end.log_density, generator)
+        after = State(end.x, last, end.log_density, end.gradient)
+        return after, Unadjusted(state, momentum, after)
+    gain = hmc.energy_gain(start.log_density, momentum, end.log_density, last)
+    acceptance, accepted, diverging = metropolis(gain, end.log_density, generator)
     kept = select(accepted, end, start)
     momentum = torch.where(per_row(accepted, x), last, -momentum)
-    return State(kept.x, momentum, kept.log_density, kept.gradient), Info(acceptance, accepted, diverging, error)
+    return State(kept.x, momentum, kept.log_density, kept.gradient), Info(acceptance, accepted, diverging, -gain)
 
 
 def kernel(

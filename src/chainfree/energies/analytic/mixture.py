@@ -68,17 +68,19 @@ class GaussianMixture(AnalyticEnergy):
         self.register_buffer("log_weights", log_weights.to(means.dtype))
         self.register_buffer("offsets", (log_weights - log_norm).to(means.dtype))
         self.register_buffer("factor", factor.to(means.dtype))
-        # (dim, K, dim): one matrix product whitens a row by every component at once
-        self.register_buffer("whiten", whiten.permute(2, 0, 1).contiguous().to(means.dtype))
-        self.register_buffer("whitened_means", (whiten @ means.double().unsqueeze(-1)).squeeze(-1).to(means.dtype))
+        # (dim, K, dim) and (dim, K, 1), whitened feature first: one matrix product whitens all rows by every component, and
+        # with the rows last the sums over features and components run along memory, several times faster than across it
+        self.register_buffer("whiten", whiten.transpose(0, 1).contiguous().to(means.dtype))
+        whitened_means = whiten @ means.double().unsqueeze(-1)
+        self.register_buffer("whitened_means", whitened_means.transpose(0, 1).contiguous().to(means.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
         require_rows(x, (self.dim,), self.means)
-        # the means enter as the product's bias: the (B, K, dim) array is written once less
-        whitened = torch.addmm(-self.whitened_means.flatten(), x, self.whiten.flatten(1))
-        distance = whitened.square().view(-1, *self.whitened_means.shape).sum(dim=-1)
-        return -torch.logsumexp(self.offsets - 0.5 * distance, dim=-1)
+        # the means enter as the product's bias: the (dim, K, B) array is written once less
+        whitened = torch.addmm(-self.whitened_means.flatten(0, 1), self.whiten.flatten(0, 1), x.T)
+        distance = whitened.view(*self.whitened_means.shape[:2], -1).square().sum(dim=0)
+        return -torch.logsumexp(torch.add(self.offsets.unsqueeze(-1), distance, alpha=-0.5), dim=0)
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, dim)``."""
