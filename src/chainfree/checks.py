@@ -17,6 +17,7 @@ __all__ = [
     "log_prob_values",
     "require_eager",
     "require_finite",
+    "require_floats",
     "require_in_unit_interval",
     "require_non_negative",
     "require_positive",
@@ -149,6 +150,12 @@ def require_eager(energy: Any, what: str) -> None:
         raise ContractError(
             f"{what} differentiates the energy twice, which torch.compile does not; train without compile"
         )
+
+
+def require_floats(x: Tensor, what: str) -> None:
+    """Raise ``ContractError`` unless rows are floating-point numbers, which noise can be added to."""
+    if not x.is_floating_point():
+        raise ContractError(f"{what} takes rows of floats, got {x.dtype}; convert them with .float()")
 
 
 def require_finite(name: str, values: Tensor) -> None:

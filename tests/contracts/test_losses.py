@@ -221,3 +221,11 @@ def test_what_is_not_finite_at_data_is_not_hidden(loss: Loss, energy: nn.Module,
     else:
         spoilt = Returns(lambda rows: torch.where(rows[:, 0] > x[:, 0].median(), bad, 1.0) * energy(rows).abs())
     assert not torch.isfinite(loss(spoilt, x, generator=_seeded()).loss)
+
+
+def test_rows_of_integers_are_refused_in_words(loss: Loss) -> None:
+    if isinstance(loss, MaximumLikelihood):
+        pytest.skip("whether its rows are floats is the density's business")
+    energy = Telescope(AnyType(), [MLP(2)]) if isinstance(loss, TelescopingRatios) else MLP(2)
+    with pytest.raises(ContractError, match="convert"):
+        loss(energy, torch.zeros(4, 2, dtype=torch.long), generator=_seeded())

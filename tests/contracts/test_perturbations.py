@@ -33,8 +33,9 @@ def _seeded(seed: int = 0) -> torch.Generator:
 
 
 def test_no_perturbation_is_left_out() -> None:
-    # records and protocols are no perturbations
-    exported = set(perturbations.__all__) - {"LogUniform", "Perturbation", "Perturbed"}
+    # records and protocols are no perturbations; kernels of pairs have tests/perturbations/test_pairs.py
+    others = {"LogUniform", "Perturbation", "Perturbed", "JumpPairs", "LocalPairs", "PairKernel", "Pairs"}
+    exported = set(perturbations.__all__) - others
     assert exported == {type(perturbation).__name__ for perturbation, _ in CASES.values()}
 
 

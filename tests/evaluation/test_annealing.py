@@ -110,9 +110,19 @@ def test_a_base_without_a_way_to_the_energy_is_refused(
     with pytest.raises(ValueError, match="weights are NaN or infinite"):
         annealing_schedule(lambda x: x.sum(1) * math.nan, normal(1, 1.0), generator=generator)
     # exp(-x) has no integral: the nearer to it, the further the chains have to go
-    # exp(-x) has no integral: the nearer to it, the further the chains have to go
     with pytest.raises(ValueError, match=r"the pilot run was at beta=0.* after 50 steps; is exp\(-E\) integrable"):
         annealing_schedule(lambda x: x[:, 0], normal(1, 1.0), leapfrog=1, chains=16, moves=1, generator=generator)
+
+
+def test_a_given_ladder_may_have_more_steps_than_a_pilot_run(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annealing, "_MOST_STEPS", 5)
+    ladder = torch.linspace(0, 1, 21).tolist()
+    schedule = annealing_schedule(
+        normal(1, 2.0), normal(1, 1.0), betas=ladder, leapfrog=1, chains=16, generator=generator
+    )
+    np.testing.assert_allclose(schedule.betas, ladder, atol=1e-6)
 
 
 def test_a_schedule_of_unlike_lengths_is_refused() -> None:

@@ -109,6 +109,6 @@ def test_a_target_scale_of_the_noise_s_own_changes_nothing() -> None:
     )
 
 
-def test_images_of_integers_are_refused() -> None:
+def test_energies_without_a_slope_are_refused() -> None:
     with pytest.raises(ContractError, match="no gradient in its rows"):
         denoising_score_matching(lambda r: torch.zeros(len(r)), torch.zeros(4, 2), torch.tensor(0.1))

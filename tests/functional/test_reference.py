@@ -35,6 +35,16 @@ def test_shared_draws_are_those_of_every_row(w: float) -> None:
     torch.testing.assert_close(shared_contrast(data, draws, w), by_hand)
 
 
+def test_where_no_draw_has_mass_the_gradient_is_zero() -> None:
+    data = torch.zeros(2, requires_grad=True)
+    draws = torch.full((3,), math.inf, requires_grad=True)
+    values = shared_contrast(data, draws, 1.0)
+    values.sum().backward()
+    torch.testing.assert_close(values.detach(), torch.full((2,), -math.log(3)))
+    assert not bool(data.grad.any()) and not bool(draws.grad.any())  # type: ignore[union-attr]
+    assert bool(torch.isnan(shared_contrast(torch.zeros(2), torch.tensor([0.0, math.nan]), 1.0)).all())
+
+
 def test_with_many_draws_it_is_the_negative_log_likelihood() -> None:
     energy = GaussianMixture(torch.tensor([[-1.0], [1.5]], dtype=torch.float64), 0.3)
     x = energy.sample(50, generator=_seeded(1))

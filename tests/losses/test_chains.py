@@ -135,3 +135,14 @@ def test_adjusted_chains_keep_the_density_and_others_only_nearly() -> None:
     error = (2 / 200_000) ** 0.5
     assert abs(variances[0] - 1) < 4 * error
     assert abs(variances[1] - 4 / 3) < 6 * error  # 1 / (1 - h / 4)
+
+
+def test_short_runs_start_where_they_are_told_and_contrastive_divergence_in_the_data() -> None:
+    energy, x = Normal(0.3, -0.5), _data(50)
+    start = Gaussian(torch.tensor([4.0], dtype=torch.float64))
+    still = Chain(steps=1, step_size=1e-12, noise=0.0)
+    short = ShortRun(initial=start, chain=still)(energy, x, generator=_seeded())
+    expected = energy(start.sample(50, generator=_seeded())).mean()
+    torch.testing.assert_close(short.metrics["energy_samples"], expected.detach())
+    divergence = ContrastiveDivergence(chain=still)(energy, x, generator=_seeded())
+    torch.testing.assert_close(divergence.metrics["energy_samples"], energy(x).mean().detach())

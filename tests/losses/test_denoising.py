@@ -63,6 +63,7 @@ def test_rows_of_another_width_are_refused() -> None:
     [
         (torch.zeros(4), "shape"),
         (torch.tensor([[0.0, 1.0], [0.0, 2.0]]), "feature 0 is constant"),
+        (torch.full((1000, 1), 0.1, dtype=torch.float64), "feature 0 is constant"),
         (torch.tensor([[math.nan], [1.0]]), "NaN"),
     ],
 )

@@ -79,6 +79,18 @@ def test_waymarks_have_the_variance_of_both_ends() -> None:
     assert correlation[-1] == pytest.approx(0, abs=0.03)
 
 
+def test_a_compiled_telescope_is_one() -> None:
+    class Compiled(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self._orig_mod = inner
+
+    energy = Telescope(Gaussian(torch.zeros(1)), [MLP(1)])
+    x = torch.zeros(3, 1)
+    losses = [TelescopingRatios()(e, x, generator=_seeded()).loss for e in (energy, Compiled(energy))]
+    assert torch.equal(losses[0], losses[1])
+
+
 def test_only_telescopes_are_trained() -> None:
     with pytest.raises(TypeError, match=r"train a chainfree\.energies\.Telescope, got a MLP"):
         TelescopingRatios()(MLP(2), torch.zeros(3, 2))

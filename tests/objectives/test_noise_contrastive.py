@@ -139,6 +139,16 @@ def test_the_adversarial_flow_goes_down_the_game_s_value(flow: Callable[[], nn.M
     torch.testing.assert_close(stacked.mean(0), expected, rtol=0.2, atol=0.02)
 
 
+def test_a_fitted_flow_learns_on() -> None:
+    pytest.importorskip("zuko")
+    from chainfree import fit_flow
+
+    fitted = fit_flow(torch.randn(50, 2, generator=_seeded()), steps=2, width=4, transforms=1)
+    assert not any(p.requires_grad for p in fitted.parameters())  # as it comes
+    objective = FlowContrastive(fitted)
+    assert list(objective.players(nn.Linear(2, 1))["flow"]) == list(fitted.parameters())
+
+
 def test_the_other_flow_learns_the_likelihood(flow: Callable[[], nn.Module]) -> None:
     net = flow()
     data = torch.randn(100, 1, dtype=torch.float64, generator=_seeded(1))

@@ -61,6 +61,20 @@ def test_chains_start_anew_at_the_given_rate() -> None:
     assert float((objective.buffer.chains > 50).float().mean()) == pytest.approx(0.2, abs=0.012)
 
 
+def test_squared_energies_are_added_at_data_and_chains() -> None:
+    energy, x = Gaussian(torch.zeros(2)), torch.randn(6, 2, generator=_seeded(3))
+    losses = []
+    for square in (0.0, 0.3):
+        objective = PersistentContrastiveDivergence(
+            ReplayBuffer(torch.randn(50, 2, generator=_seeded(1))), chain=Chain(steps=2), energy_square=square
+        )
+        losses += [update.loss for update in objective.updates(energy, Batch(x), 0, _seeded())]
+        ends = objective.buffer.chains
+    moved = ends[(ends != torch.randn(50, 2, generator=_seeded(1))).any(1)]
+    expected = 0.3 * (energy(x).square().mean() + energy(moved).square().mean())
+    torch.testing.assert_close(losses[1] - losses[0], expected)
+
+
 def test_settings_are_checked() -> None:
     buffer = ReplayBuffer(torch.zeros(5, 1))
     with pytest.raises(ValueError, match=r"restarts=0\.1, but no density says where"):

@@ -24,7 +24,7 @@ class Telescope(nn.Module):
     itself, so log Z is near zero. Train by :class:`chainfree.losses.TelescopingRatios`.
 
     Args:
-        noise: q; its parameters are not trained.
+        noise: q; its parameters are not trained, and their gradients are switched off.
         bridges: the :math:`f_k`, networks whose last layer is set to zero, in order from the data to the noise.
 
     Raises:

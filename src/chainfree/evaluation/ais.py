@@ -32,7 +32,8 @@ class Annealed(NamedTuple):
         x: ends of the chains, ``(chains, *event)``: weighted draws of the energy, or of the base for the reverse.
         log_weights: ``(chains,)``, float64; their mean weight is an unbiased estimate of Z, or of 1/Z for the reverse.
         families: which of the starts each chain descends from, ``(chains,)``: its own, where nothing was resampled.
-        acceptance: mean over the chains at each temperature they moved at, ``(T,)``.
+        acceptance: mean over the chains at each temperature they moved at, in that order: ``(T,)`` from the first above the
+            base to the energy, and ``(T - 1,)`` back from the last before the energy for the reverse.
     """
 
     log_z: LogZ

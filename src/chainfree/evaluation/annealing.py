@@ -164,7 +164,7 @@ def annealing_schedule(
     log_step = math.log(1.0 / max(1, point.x[0].numel()) ** 0.25)
     ladder, lengths, log_steps, spreads = [0.0], [0.0], [log_step], [scales]
     while ladder[-1] < 1:
-        if len(ladder) > _MOST_STEPS:
+        if betas is None and len(ladder) > _MOST_STEPS:
             raise ValueError(
                 f"the pilot run was at beta={ladder[-1]:.2g} after {_MOST_STEPS} steps; is exp(-E) "
                 "integrable? If so, give a base nearer to the energy"

@@ -7,14 +7,13 @@ from torch import Tensor
 
 from ..checks import energy_values, log_prob_values
 from ..typing import Density, Energy
+from .rows import rows_at_a_time
 
 __all__ = ["held_out_nll", "log_density_mse", "nll_gap"]
 
-_ROWS_AT_A_TIME = 1 << 16
-
 
 def _log_density(energy: Energy, log_z: float, x: Tensor) -> Tensor:
-    return -torch.cat([energy_values(energy, part).double() for part in x.split(_ROWS_AT_A_TIME)]) - log_z
+    return -torch.cat([energy_values(energy, part).double() for part in x.split(rows_at_a_time(x))]) - log_z
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from .annealing import annealing_schedule, systematic
 from .importance import log_z_importance
 from .log_z import ROUNDING, LogZ, bound_margin
 from .quadrature import grid_log_z
+from .rows import rows_at_a_time
 
 __all__ = ["LogLikelihood", "LogZDisagreement", "LogZEstimate", "UpperBound", "estimate_log_z", "log_likelihood"]
 
@@ -28,9 +29,9 @@ OnDisagreement = Literal["raise", "flag"]
 _APART = 3.0  # standard errors
 _QUADRATURE_DIM = 2
 _BOX_ROWS, _WIDENINGS = 4096, 5
+_BETWEEN_NODES = 0.5  # nats: by more a smooth energy that a grid resolves does not fall between its nodes
 _TAIL = 50.0  # at most so much mass outside of a grid by what is in its outermost hundredth: that of slow tails
 _SETTLE = 16
-_ROWS_AT_A_TIME = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class LogZEstimate:
             for an error.
         high: as far above the upper bound.
         estimates: by method: ``"quadrature"``, ``"importance"``, ``"ais"`` and ``"reverse_ais"``, as far as they were run.
-        upper: what ``high`` rests on: quadrature, on a grid around all draws; reverse annealing from the caller's rows; or
-            from the chains' own draws, and then **nothing would show a mode that neither chains nor proposal have found**.
+        upper: what ``high`` rests on: quadrature, on a grid around all draws, and then **nothing would show a mode
+            between its nodes that no draw has found**; reverse annealing from the caller's rows; or from the chains' own
+            draws, and then **nothing would show a mode that neither chains nor proposal have found**.
         complaints: why the estimates do not agree; none where they do.
     """
 
@@ -100,7 +102,8 @@ def estimate_log_z(
     r"""Estimate log Z from below and from above, and refuse where the estimates contradict each other.
 
     - In one or two dimensions (three, with ``bounds``): quadrature, checked by importance sampling from the proposal. A
-      grid that is too coarse or cuts off mass is not trusted.
+      grid that cuts off mass, that changes when every other node is left out, or that has nowhere as low an energy as some
+      draw is not trusted.
     - In more, or where one of these cannot be trusted: importance sampling, and annealed importance sampling from the
       proposal (:func:`ais`), which bound from below; and from above annealing back to the proposal (:func:`reverse_ais`)
       from ``rows``, or else from the ends of the chains, resampled and moved.
@@ -223,7 +226,7 @@ def log_likelihood(energy: Energy, x: Tensor, estimate: LogZEstimate) -> LogLike
     """
     if len(x) < 2:
         raise ValueError(f"a standard error needs at least 2 rows, got {len(x)}")
-    values = -torch.cat([energy_values(energy, part).double() for part in x.split(_ROWS_AT_A_TIME)])
+    values = -torch.cat([energy_values(energy, part).double() for part in x.split(rows_at_a_time(x))])
     mean, error = float(values.mean()), float(values.std() / math.sqrt(len(x)))
     return LogLikelihood(mean - estimate.value, mean - estimate.high, mean - estimate.low, error)
 
@@ -258,6 +261,13 @@ def _judged(estimates: Mapping[str, LogZ], upper: UpperBound, trust: _Trust) -> 
             for name, found in estimates.items()
             if name not in trusted and name != "quadrature"
         ]
+    highest = max((found.value for found in trusted.values()), default=math.inf)
+    complaints += [
+        f"{name} found {found.value:.3f}, more than the {highest:.3f} of those to trust: few draws have nearly all of its weight, "
+        "perhaps from a narrow mode that the others have missed"
+        for name, found in estimates.items()
+        if name in ("importance", "ais") and name not in trusted and found.value > highest + trust.tolerance
+    ]
     edges = {name: (f.value - trust.margin(name, f), f.value + trust.margin(name, f)) for name, f in estimates.items()}
     if upper == "quadrature":
         low, high = edges["quadrature"]
@@ -280,11 +290,14 @@ def _quadrature(energy: Energy, bounds: Sequence[tuple[float, float]] | None, dr
     Wider boxes lose less of the mass and resolve less of it: the error counts both.
     """
     best: LogZ | None = None
+    lowest = min(float(energy_values(energy, part).min()) for part in draws.split(rows_at_a_time(draws)))
     for box in [list(bounds)] if bounds is not None else _boxes(draws):
-        found, share = grid_log_z(energy, box, points=None, device=draws.device, dtype=draws.dtype)
-        error = max(found.standard_error, _TAIL * share)
+        found = grid_log_z(energy, box, points=None, device=draws.device, dtype=draws.dtype)
+        error = max(found.log_z.standard_error, _TAIL * found.edge_share)
+        if found.lowest_energy - lowest > _BETWEEN_NODES:
+            error = math.inf  # draws are in a place that all nodes have missed
         if not math.isnan(error) and (best is None or error < best.standard_error):
-            best = LogZ(found.value, error, found.effective_sample_size)
+            best = LogZ(found.log_z.value, error, found.log_z.effective_sample_size)
         if error < ROUNDING:
             break
     return best

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..checks import energy_values, log_prob_values
 from ..typing import Density, Energy
 from .log_z import LogZ, log_mean_weight
+from .rows import rows_at_a_time
 
 __all__ = ["log_z_importance"]
 
-_ROWS_AT_A_TIME = 1 << 16
+_FIRST = 256  # rows before their size is known
 
 
 @torch.no_grad()
@@ -37,8 +39,10 @@ def log_z_importance(
     """
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples!r}")
-    parts = []
-    for start in range(0, samples, _ROWS_AT_A_TIME):
-        x = proposal.sample(min(_ROWS_AT_A_TIME, samples - start), generator=generator)
+    parts: list[Tensor] = []
+    size, done = _FIRST, 0
+    while done < samples:
+        x = proposal.sample(min(size, samples - done), generator=generator)
+        size, done = rows_at_a_time(x), done + len(x)
         parts.append(-energy_values(energy, x).double() - log_prob_values(proposal, x).double())
     return log_mean_weight(torch.cat(parts))

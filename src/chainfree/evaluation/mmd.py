@@ -33,7 +33,8 @@ def squared_mmd(
         bandwidth: one :math:`h_k` or several, in units of the rows; a half, one and two times the median distance of the
             pooled rows by default. Compare models at one choice: fix it from the data.
         unbiased: leave the pairs of a row with itself out (the U-statistic): 0 on average for samples of one law, so that
-            it may be negative. Otherwise the V-statistic, never negative, which is too high by about 1/N + 1/M.
+            it may be negative. Otherwise the V-statistic, never negative, which is too high by
+            :math:`(1/N + 1/M)(1 - E\,k(x, x'))`.
 
     Raises:
         ValueError: rows that are not finite floats of one shape, fewer than two, a bandwidth that is not above 0, or rows

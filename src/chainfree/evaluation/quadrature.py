@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +13,24 @@ from ..checks import energy_values, require_positive_int
 from ..typing import Energy
 from .log_z import LogZ
 
-__all__ = ["grid_log_z", "log_z_quadrature"]
+__all__ = ["GridLogZ", "grid_log_z", "log_z_quadrature"]
 
 _EDGE_SHARE = 1e-3  # of the mass: with more of it there, the bounds are too narrow
-_ROWS_AT_A_TIME = 1 << 16
+_NODES_AT_A_TIME = 1 << 16
+
+
+class GridLogZ(NamedTuple):
+    """An estimate on a grid and what tells whether to believe it.
+
+    Args:
+        log_z: the estimate.
+        edge_share: share of the mass in the outermost hundredth of the grid.
+        lowest_energy: of all nodes.
+    """
+
+    log_z: LogZ
+    edge_share: float
+    lowest_energy: float
 
 
 @torch.no_grad()
@@ -29,7 +44,8 @@ def log_z_quadrature(
 ) -> LogZ:
     r"""log Z by the trapezoid rule on a grid, for up to three dimensions.
 
-    For a smooth energy that is high at the bounds the rule converges faster than any power of the spacing.
+    For a smooth energy that is high at the bounds the rule converges faster than any power of the spacing. What is narrower
+    than the spacing it may miss altogether, with an error that says nothing of it.
 
     Args:
         energy: ``(B, dim) -> (B,)``.
@@ -46,10 +62,10 @@ def log_z_quadrature(
     >>> abs(log_z_quadrature(g, [(-9.0, 9.0)]).value - g.log_z) < 1e-5
     True
     """
-    found, share = grid_log_z(energy, bounds, points=points, device=device, dtype=dtype)
-    if not share < _EDGE_SHARE:
-        raise ValueError(f"{share:.1%} of the mass lies on the edge of bounds={list(bounds)!r}; widen them")
-    return found
+    found = grid_log_z(energy, bounds, points=points, device=device, dtype=dtype)
+    if not found.edge_share < _EDGE_SHARE:
+        raise ValueError(f"{found.edge_share:.1%} of the mass lies on the edge of bounds={list(bounds)!r}; widen them")
+    return found.log_z
 
 
 @torch.no_grad()
@@ -60,8 +76,8 @@ def grid_log_z(
     points: int | None,
     device: torch.device | str,
     dtype: torch.dtype,
-) -> tuple[LogZ, float]:
-    """As :func:`log_z_quadrature`, with the share of the mass on the edge, which it judges."""
+) -> GridLogZ:
+    """As :func:`log_z_quadrature`, with what it is judged by."""
     if not 1 <= len(bounds) <= 3:
         raise ValueError(f"quadrature is for 1 to 3 dimensions, got {len(bounds)}; use log_z_importance")
     points = (4097, 513, 129)[len(bounds) - 1] if points is None else points
@@ -76,7 +92,7 @@ def grid_log_z(
     grid = torch.cartesian_prod(*axes).reshape(-1, len(bounds))
     parts = [
         energy_values(energy, rows.to(device=device, dtype=dtype)).double().cpu()
-        for rows in grid.split(_ROWS_AT_A_TIME)
+        for rows in grid.split(_NODES_AT_A_TIME)
     ]
     log_density = -torch.cat(parts).view((points,) * len(bounds))
     fine = _trapezoid(log_density, bounds)
@@ -85,7 +101,8 @@ def grid_log_z(
     shell = max(1, points // 100)
     edge[(slice(shell, -shell),) * len(bounds)] = -math.inf
     share = math.exp(float(torch.logsumexp(edge.flatten(), 0) - torch.logsumexp(log_density.flatten(), 0)))
-    return LogZ(fine, abs(fine - coarse), float(log_density.numel())), share
+    log_z = LogZ(fine, abs(fine - coarse), float(log_density.numel()))
+    return GridLogZ(log_z, share, -float(log_density.max()))
 
 
 def _trapezoid(log_density: Tensor, bounds: Sequence[tuple[float, float]]) -> float:

@@ -9,11 +9,17 @@ from torch import Tensor
 
 from ..checks import require_finite, require_positive
 
-__all__ = ["chosen_bandwidth", "flat_pair", "flat_rows", "median_distance"]
+__all__ = ["chosen_bandwidth", "flat_pair", "flat_rows", "median_distance", "rows_at_a_time"]
 
 Rows = NDArray[np.float64]
 
+_MOST_ROWS, _MOST_ENTRIES = 1 << 16, 1 << 22
 _FOR_THE_MEDIAN = 1000  # rows: half a million distances know their median to a few thousandths
+
+
+def rows_at_a_time(x: Tensor) -> int:
+    """How many of the rows ``(N, *event)`` an energy is asked for at once: 65,536 short ones, fewer images."""
+    return max(1, min(_MOST_ROWS, _MOST_ENTRIES // max(1, x[:1].numel())))
 
 
 def flat_rows(name: str, x: Tensor, *, least: int = 2) -> Rows:
@@ -53,13 +59,14 @@ def flat_pair(first: str, x: Tensor, second: str, y: Tensor, *, least: int = 2) 
 
 
 def median_distance(*parts: Rows) -> float:
-    """The median distance of two different rows; of sets with many rows, of a thousand spread evenly over each.
+    """The median distance of two different rows; of sets with many rows, of a thousand in all, spread evenly.
 
     Raises:
         ValueError: it is 0, since most rows are equal.
     """
+    share = min(1.0, _FOR_THE_MEDIAN / sum(map(len, parts)))
     spread = np.concatenate(
-        [rows[np.linspace(0, len(rows) - 1, min(len(rows), _FOR_THE_MEDIAN)).astype(int)] for rows in parts]
+        [rows[np.linspace(0, len(rows) - 1, max(2, round(len(rows) * share))).astype(int)] for rows in parts]
     )
     distances = euclidean_distances(spread - spread.mean(0))
     median = float(np.median(distances[np.triu_indices(len(spread), 1)]))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..checks import energy_values, require_non_negative, require_positive_int
+from ..checks import energy_values, require_floats, require_non_negative, require_positive_int
 from ..perturbations.base import Perturbation, Perturbed
 from ..typing import Energy
 
@@ -91,10 +91,11 @@ def energy_discrepancy(
 
     Raises:
         ValueError: ``draws`` or ``chunk`` below 1, ``w`` negative.
-        ContractError: the energy's shape is not ``(B,)``.
+        ContractError: the energy's shape is not ``(B,)``, or the rows are no floats.
     """
     require_positive_int("draws", draws)
     require_non_negative("w", w)
+    require_floats(x, "energy discrepancy")
     perturbed = perturbation.perturb(x, generator=generator)
     if chunk is None or chunk >= draws:
         recovered = perturbation.recover(perturbed, draws, generator=generator)

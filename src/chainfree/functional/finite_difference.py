@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, require_positive
+from ..checks import energy_values, require_floats, require_positive
 from ..typing import Energy
 
 __all__ = ["FiniteDifferences", "finite_difference_score_matching"]
@@ -52,13 +52,14 @@ def finite_difference_score_matching(
 
     Raises:
         ValueError: ``step`` is not a finite number above 0.
-        ContractError: the energy's shape is not ``(B,)``.
+        ContractError: the energy's shape is not ``(B,)``, or the rows are no floats.
 
     >>> normal = lambda x: 0.5 * x.square().sum(1)
     >>> finite_difference_score_matching(normal, torch.zeros(1, 2, dtype=torch.float64), step=0.1).values.round(decimals=6)
     tensor([-2.], dtype=torch.float64)
     """
     require_positive("step", step)
+    require_floats(x, "finite differences")
     h_v = torch.empty_like(x).bernoulli_(0.5, generator=generator).mul_(2).sub_(1).mul_(step)
     up, down, here = energy_values(energy, torch.cat([x + h_v, x - h_v, x])).view(3, len(x))
     # differences of neighbours before their sum: each is small where the energies are large

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, log_prob_values, require_non_negative, require_positive_int
+from ..checks import energy_values, log_prob_values, require_floats, require_non_negative, require_positive_int
 from ..perturbations.base import Perturbation
 from ..typing import Density, Energy
 from .discrepancy import stabilised_contrast
@@ -26,7 +26,7 @@ class ReferencedDiscrepancy(NamedTuple):
     Args:
         values: the loss of each row in nats, ``(B,)``.
         data_energy: energies of the rows, ``(B,)``.
-        draw_energy: energies of the draws of perturbation and reference, ``(M·B,)``.
+        draw_energy: energies of the draws of the reference, then of the perturbation, ``(M·B,)``.
     """
 
     values: Tensor
@@ -48,7 +48,8 @@ def shared_contrast(data: Tensor, draws: Tensor, w: float) -> Tensor:
     >>> shared_contrast(torch.zeros(2), torch.zeros(4), w=1.0)  # log((1 + 4) / 4)
     tensor([0.2231, 0.2231])
     """
-    values = data + torch.logsumexp(-draws, dim=0)
+    # where no draw has mass, the sum's gradient would be 0/0: clamped it is zero
+    values = data + torch.logsumexp(-draws.clamp_max(torch.finfo(draws.dtype).max / 4), dim=0)
     if w > 0:
         values = torch.logaddexp(values, values.new_full((), math.log(w)))
     return values - math.log(len(draws))
@@ -73,17 +74,17 @@ def referenced_discrepancy(
 
     .. math:: \log\Bigl(\tfrac wN + \tfrac1N\sum_{j=1}^N \frac{e^{E(x)}\,r(x)}{e^{E(x'_j)}\,r(x'_j)}\Bigr), \quad x'_j \sim r
 
-    It tends to :math:`-\log p_E(x) + \log r(x)` as N grows. As nothing about the draws depends on the datum, all rows of this
-    kind share theirs: N is M times their number, for the price of M. At ``w = 1`` the population minimiser is the data's density at every N. The mass of far modes and of
-    what lies between them, which small noise does not compare, is compared here; small noise sees detail for which a
-    reference would need too many draws.
+    It tends to :math:`-\log p_E(x) + \log r(x)` as N grows. As nothing about the draws depends on the datum, all rows of
+    this kind share theirs: N is M times their number, for the price of M. At ``w = 1`` the population minimiser is the
+    data's density at every N. The mass of far modes and of what lies between them, which small noise does not compare, is
+    compared here; small noise sees detail for which a reference would need too many draws.
 
     Args:
         energy: ``(B, *event) -> (B,)``.
         x: data, ``(B, *event)``; in no order, for the first ``share`` of them are the ones with the reference.
         perturbation: of the other rows.
         reference: r, as wide as the data; no gradient reaches it.
-        share: of the rows, from 0 to 1.
+        share: of the rows, above 0 and at most 1; at least one row.
         draws: M, at least 1.
         w: weight of the datum among its draws.
         generator: source of randomness on the device of ``x``.
@@ -92,12 +93,15 @@ def referenced_discrepancy(
         :class:`ReferencedDiscrepancy`.
 
     Raises:
-        ValueError: ``draws`` below 1, ``w`` negative.
-        ContractError: the energy's shape is not ``(B,)``.
+        ValueError: ``draws`` below 1, ``w`` negative, ``share`` out of its range.
+        ContractError: the energy's shape is not ``(B,)``, or the rows are no floats.
     """
     require_positive_int("draws", draws)
     require_non_negative("w", w)
-    count = round(share * len(x))
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1, got {share!r}")
+    require_floats(x, "energy discrepancy")
+    count = max(1, round(share * len(x)))
     far, near = x[:count], x[count:]
     with torch.no_grad():
         drawn = reference.sample(draws * count, generator=generator).to(x)
@@ -105,9 +109,7 @@ def referenced_discrepancy(
     recovered = perturbation.recover(perturbation.perturb(near, generator=generator), draws, generator=generator)
     values = energy_values(energy, torch.cat([x, drawn, recovered.flatten(0, 1)]))
     data, from_reference, around = values.split([len(x), len(drawn), draws * len(near)])
-    parts = []
-    if count:
-        parts.append(shared_contrast(data[:count] + log_reference[:count], from_reference + log_reference[count:], w))
+    parts = [shared_contrast(data[:count] + log_reference[:count], from_reference + log_reference[count:], w)]
     if len(near):
         parts.append(stabilised_contrast(data[count:], around.view(draws, len(near)), w))
     return ReferencedDiscrepancy(torch.cat(parts), data, values[len(x) :])

@@ -143,8 +143,10 @@ def sliced_terms(
 
 
 @torch.enable_grad()
-def rows_and_gradient(energy: Energy, x: Tensor, what: str = "score matching") -> tuple[Tensor, Tensor, Tensor]:
-    """Rows to differentiate by, their energies and the energy's gradient, with the graph of all.
+def rows_and_gradient(
+    energy: Energy, x: Tensor, what: str = "score matching", *, create_graph: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows to differentiate by, their energies and the energy's gradient, with the graph of all unless told otherwise.
 
     Raises:
         ContractError: as :func:`exact_score_matching`, with ``what`` in the message.
@@ -156,7 +158,7 @@ def rows_and_gradient(energy: Energy, x: Tensor, what: str = "score matching") -
     values = energy_values(energy, rows)
     gradient = None
     if values.requires_grad:
-        (gradient,) = torch.autograd.grad(values.sum(), rows, create_graph=True, allow_unused=True)
+        (gradient,) = torch.autograd.grad(values.sum(), rows, create_graph=create_graph, allow_unused=True)
     if gradient is None:
         raise ContractError("the energy has no gradient in its rows; compute it from x, without detach or no_grad")
     return rows, values, gradient

@@ -16,7 +16,7 @@ from ..checks import ContractError, require_positive_int
 from ..typing import Energy
 from .score_matching import rows_and_gradient
 
-__all__ = ["SteinTerms", "stein_terms"]
+__all__ = ["SteinTerms", "field_and_divergence", "stein_terms"]
 
 
 class SteinTerms(NamedTuple):
@@ -60,23 +60,32 @@ def stein_terms(
         ValueError: ``probes`` below 1.
         ContractError: the energy or the critic has another shape, or there is no gradient in the rows.
     """
+    keep = torch.is_grad_enabled()
+    _, values, gradient = rows_and_gradient(energy, x, "the Stein discrepancy", create_graph=keep)
+    field, divergence = field_and_divergence(critic, x, probes=probes, generator=generator)
+    drift = -(field * gradient).flatten(1).sum(1)
+    terms = SteinTerms(drift, divergence, field.flatten(1).square().sum(1), values)
+    return terms if keep else SteinTerms(*(term.detach() for term in terms))
+
+
+def field_and_divergence(
+    critic: Callable[[Tensor], Tensor], x: Tensor, *, probes: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """The critic's vectors, ``(B, *event)``, and an estimate of their divergence, ``(B,)``, as in :func:`stein_terms`."""
     require_positive_int("probes", probes)
     keep = torch.is_grad_enabled()
-    rows, values, gradient = rows_and_gradient(energy, x, "the Stein discrepancy")
     with torch.enable_grad():
+        rows = x.detach().requires_grad_()  # a new tensor: the caller's stays as it is
         field = critic(rows)
         if field.shape != x.shape:
             raise ContractError(
                 f"the critic returned shape {tuple(field.shape)} for rows of shape {tuple(x.shape)}; it is a vector field"
             )
-        divergence = torch.zeros_like(values)
-        for _ in range(probes):
+        divergence = torch.zeros(len(x), dtype=field.dtype, device=field.device)
+        for _ in range(probes if field.requires_grad else 0):
             v = torch.empty_like(x).bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
-            if field.requires_grad:
-                along = (field * v).sum()
-                (slope,) = torch.autograd.grad(
-                    along, rows, create_graph=keep, retain_graph=True, materialize_grads=True
-                )
-                divergence = divergence + (slope * v).flatten(1).sum(1) / probes
-    terms = SteinTerms(-(field * gradient).flatten(1).sum(1), divergence, field.flatten(1).square().sum(1), values)
-    return terms if keep else SteinTerms(*(term.detach() for term in terms))
+            (slope,) = torch.autograd.grad(
+                (field * v).sum(), rows, create_graph=keep, retain_graph=True, materialize_grads=True
+            )
+            divergence = divergence + (slope * v).flatten(1).sum(1) / probes
+    return field, divergence

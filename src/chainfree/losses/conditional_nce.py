@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, require_positive_int
+from ..checks import energy_values, require_floats, require_positive_int
 from ..functional.noise_contrastive import conditional_noise_contrast
 from ..perturbations.pairs import LocalPairs, PairKernel
 from ..typing import Energy, LossOutput
@@ -41,6 +41,7 @@ class ConditionalNCE:
 
     def __call__(self, energy: Energy, x: Tensor, /, *, generator: torch.Generator | None = None) -> LossOutput:
         """The scalar loss in nats, with the mean energies of data and copies as metrics."""
+        require_floats(x, "conditional NCE")
         y, log_ratio = self.pairs.draw(x, self.draws, generator=generator)
         stacked = torch.cat([x.unsqueeze(0), y]).flatten(0, 1)
         values = energy_values(energy, stacked).view(self.draws + 1, len(x))

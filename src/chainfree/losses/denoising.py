@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import require_finite, require_positive
+from ..checks import require_finite, require_floats, require_positive
 from ..functional.denoising import denoising_score_matching
 from ..typing import Energy, LossOutput
 
@@ -60,6 +60,7 @@ class DenoisingScoreMatching:
             ValueError: another number of scales than the rows have features.
             ContractError: see :func:`chainfree.functional.denoising_score_matching`.
         """
+        require_floats(x, "denoising score matching")
         terms = denoising_score_matching(
             energy,
             x,
@@ -109,7 +110,9 @@ def kurtosis_scales(x: Tensor, scale: float, *, power: float = -0.25) -> tuple[f
     rows = x.detach().double()
     deviation = rows - rows.mean(0)
     variance = deviation.square().mean(0)
-    if bool((variance == 0).any()):
-        raise ValueError(f"feature {int((variance == 0).nonzero()[0])} is constant; drop it")
+    # of a constant, rounding leaves a little
+    constant = variance <= (10 * torch.finfo(rows.dtype).eps * rows.abs().amax(0)).square()
+    if bool(constant.any()):
+        raise ValueError(f"feature {int(constant.nonzero()[0])} is constant; drop it")
     kurtosis = deviation.pow(4).mean(0) / variance.square()
     return tuple((scale * variance.sqrt() * (kurtosis / 3) ** power).tolist())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, require_positive
+from ..checks import energy_values, require_floats, require_positive
 from ..energies.telescope import Telescope
 from ..functional.noise_contrastive import noise_contrast
 from ..typing import Energy, LossOutput
@@ -44,15 +44,17 @@ class TelescopingRatios:
         Raises:
             TypeError: the energy is no :class:`chainfree.energies.Telescope`.
         """
-        if not isinstance(energy, Telescope):
+        telescope = getattr(energy, "_orig_mod", energy)  # of a compiled one the bridges, as they are
+        if not isinstance(telescope, Telescope):
             raise TypeError(f"telescoping ratios train a chainfree.energies.Telescope, got a {type(energy).__name__}")
+        require_floats(x, "telescoping")
         with torch.no_grad():
-            noise = energy.noise.sample(len(x), generator=generator).to(x)
-        count = len(energy.bridges)
+            noise = telescope.noise.sample(len(x), generator=generator).to(x)
+        count = len(telescope.bridges)
         alphas = [(k / count) ** self.power for k in range(count + 1)]
         waymarks = [(1 - alpha**2) ** 0.5 * x + alpha * noise for alpha in alphas]
         losses = []
-        for k, bridge in enumerate(energy.bridges):
+        for k, bridge in enumerate(telescope.bridges):
             near, far = (-energy_values(bridge, torch.cat(waymarks[k : k + 2]))).split(len(x))
             losses.append(noise_contrast(near, far, ratio=1.0))
         every = torch.stack(losses)

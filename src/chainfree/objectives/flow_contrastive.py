@@ -31,14 +31,16 @@ class FlowContrastive(nn.Module):
     .. math::
         V = E_p \log\frac{p_E}{p_E + q} + E_q \log\frac{q}{p_E + q}, \quad p_E(x) = e^{-E(x) - c}
 
-    The energy and c maximise V, as in noise-contrastive estimation; the flow minimises it by draws that carry its gradient
-    (``adversarial``, the paper's), an upper bound on the Jensen-Shannon divergence that leads it to where it is told from
-    data; or it learns the data's likelihood from the same batches (``likelihood``), which does not depend on the energy.
+    The energy and c maximise V, as in noise-contrastive estimation; the flow minimises it by draws that carry its
+    gradient (``adversarial``, the paper's): V is at most twice the Jensen-Shannon divergence less 2 log 2, and equal to
+    it where the energy is the data's, so the flow approaches the data as far as the energy is right; or it learns the
+    data's likelihood from the same batches (``likelihood``), which does not depend on the energy.
 
     Players in the order of their turns: ``energy`` (with c), ``flow``.
 
     Args:
-        flow: q, best fitted to the data first.
+        flow: q, best fitted to the data first; its parameters' gradients are switched on, which :func:`chainfree.fit_flow`
+            has switched off.
         goal: of the flow.
         log_z: c at the start.
 
@@ -50,7 +52,7 @@ class FlowContrastive(nn.Module):
         super().__init__()
         if goal not in get_args(FlowGoal):
             raise ValueError(f"goal must be {' or '.join(map(repr, get_args(FlowGoal)))}, got {goal!r}")
-        self.flow = flow
+        self.flow = flow.requires_grad_()
         self.goal = goal
         self.log_z = Parameter(torch.tensor(float(log_z)))
 

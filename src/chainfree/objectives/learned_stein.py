@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn import Parameter
 
-from ..checks import require_eager, require_positive, require_positive_int
-from ..functional.stein import stein_terms
+from ..checks import require_positive, require_positive_int
+from ..functional.score_matching import rows_and_gradient
+from ..functional.stein import field_and_divergence
 from ..typing import Batch, Energy, Update
 from .parameters import trainable
 
@@ -57,11 +58,15 @@ class LearnedStein(nn.Module):
 
     def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
         """The turns of one round."""
-        require_eager(energy, "the Stein discrepancy")
+        # taken once: no turn before the energy's moves the energy
+        _, values, gradient = rows_and_gradient(energy, batch.x, "the Stein discrepancy")
+        slope = gradient.detach()
         for _ in range(self.critic_steps):
-            terms = stein_terms(energy, self.critic, batch.x, probes=self.probes, generator=generator)
-            discrepancy = (terms.drift + terms.divergence).mean() - self.penalty * terms.squared_norm.mean()
+            field, divergence = field_and_divergence(self.critic, batch.x, probes=self.probes, generator=generator)
+            drift = -(field * slope).flatten(1).sum(1)
+            discrepancy = (drift + divergence - self.penalty * field.flatten(1).square().sum(1)).mean()
             yield Update("critic", -discrepancy, {"discrepancy": discrepancy.detach()})
-        terms = stein_terms(energy, self.critic, batch.x, probes=self.probes, generator=generator)
-        metrics = {"energy_data": terms.data_energy.detach().mean()}
-        yield Update("energy", terms.drift.mean(), metrics)
+        with torch.no_grad():
+            found = self.critic(batch.x)
+        loss = -(found * gradient).flatten(1).sum(1).mean()
+        yield Update("energy", loss, {"energy_data": values.detach().mean()})

@@ -25,16 +25,17 @@ class NoiseContrastive(nn.Module):
     .. math::
         -E_p \log\sigma(r(x) - \log\nu) - \nu\, E_q \log\sigma(\log\nu - r(y)), \quad r(x) = -E(x) - c - \log q(x)
 
-    c is a parameter: it ends at log Z, so the energy is normalised for free. The noise decides how well: where it seldom
-    is, or never looks like data, nothing is learnt. A density fitted to the data serves best
+    c is a parameter: it ends at log Z, so the energy is normalised for free. It moves by about a learning rate a step, so
+    start it near its end: an energy that is tilted from a normalised density has log Z near 0. The noise decides how
+    well: where it seldom is, or never looks like data, nothing is learnt. A density fitted to the data serves best
     (:func:`chainfree.fit_flow`, a Gaussian mixture).
 
     One player, ``energy``: its parameters and c.
 
     Args:
-        noise: q; its parameters are not trained.
+        noise: q; its parameters are not trained, and their gradients are switched off.
         ratio: ν, rows of noise for each of data.
-        log_z: c at the start; where the energy is tilted from a normalised density, 0 is right.
+        log_z: c at the start, in nats.
 
     Raises:
         TypeError: the noise has no density or no draws.

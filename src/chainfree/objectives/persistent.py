@@ -28,14 +28,15 @@ class PersistentContrastiveDivergence(nn.Module):
 
     .. math:: E_p[E(x)] - E[E(x^{(k)})] + \alpha\,(E_p[E^2] + E[E(x^{(k)})^2])
 
-    The gradient is that of the log-likelihood as long as chains keep up with the energy, which asks for a slow learner.
+    The gradient is that of the log-likelihood as far as the chains are draws of the energy: they must keep up with it, which
+    asks for a slow learner; steps that are not adjusted are off by their size; and chains that start anew are not yet there.
 
     One player, ``energy``. The chains are a buffer of this module, so every checkpoint holds them.
 
     Args:
         buffer: the chains; rows like the data, or draws of ``initial``.
         chain: the steps of a round.
-        initial: where chains start anew, or ``None`` where none does.
+        initial: where chains start anew, or ``None`` where none does. A module's gradients are switched off.
         restarts: probability with which each chain of a round does, in [0, 1).
         samples: chains a round; as many as data by default.
         energy_square: α.

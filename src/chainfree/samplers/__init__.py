@@ -9,6 +9,7 @@ There is no NUTS: the PyTorch packages that have one run a chain at a time or dr
 from . import annealed, hmc, mala, tempering, ula, underdamped
 from .adaptation import WarmUp, warm_up
 from .annealed import AnnealInfo, anneal
+from .chain import Chain
 from .gradients import MinusEnergy
 from .kernels import Kernel
 from .langevin import langevin
@@ -19,6 +20,7 @@ from .run import Record, effective_sample_size, r_hat, run
 
 __all__ = [
     "AnnealInfo",
+    "Chain",
     "Kernel",
     "MinusEnergy",
     "Record",
