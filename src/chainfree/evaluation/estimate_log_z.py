@@ -262,11 +262,14 @@ def _judged(estimates: Mapping[str, LogZ], upper: UpperBound, trust: _Trust) -> 
             if name not in trusted and name != "quadrature"
         ]
     highest = max((found.value for found in trusted.values()), default=math.inf)
+    overtaking = [
+        name
+        for name in ("importance", "ais")
+        if name in estimates and name not in trusted and estimates[name].value > highest + trust.tolerance
+    ]
     complaints += [
-        f"{name} found {found.value:.3f}, more than the {highest:.3f} of those to trust: few draws have nearly all of its weight, "
-        "perhaps from a narrow mode that the others have missed"
-        for name, found in estimates.items()
-        if name in ("importance", "ais") and name not in trusted and found.value > highest + trust.tolerance
+        f"{name} found {estimates[name].value:.3f}, more than the {highest:.3f} of those to trust: few draws have nearly
+        all of " "its weight, perhaps from a narrow mode that the others have missed" for name in overtaking
     ]
     edges = {name: (f.value - trust.margin(name, f), f.value + trust.margin(name, f)) for name, f in estimates.items()}
     if upper == "quadrature":
@@ -275,7 +278,7 @@ def _judged(estimates: Mapping[str, LogZ], upper: UpperBound, trust: _Trust) -> 
             low, high = min(e[0] for e in edges.values()), max(e[1] for e in edges.values())
     else:
         low = max(edges[name][0] for name in ("importance", "ais"))
-        high = edges["reverse_ais"][1]
+        high = max(edges[name][1] for name in ("reverse_ais", *overtaking))
     if low > high:
         complaints.append(f"the lower bound {low:.3f} is above the upper bound {high:.3f}; are the rows the energy's?")
         low, high = high, low
