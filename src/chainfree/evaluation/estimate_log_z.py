@@ -268,8 +268,9 @@ def _judged(estimates: Mapping[str, LogZ], upper: UpperBound, trust: _Trust) -> 
         if name in estimates and name not in trusted and estimates[name].value > highest + trust.tolerance
     ]
     complaints += [
-        f"{name} found {estimates[name].value:.3f}, more than the {highest:.3f} of those to trust: few draws have nearly
-        all of " "its weight, perhaps from a narrow mode that the others have missed" for name in overtaking
+        f"{name} found {estimates[name].value:.3f}, more than the {highest:.3f} of those to trust: few draws have "
+        "nearly all of its weight, perhaps from a narrow mode that the others have missed"
+        for name in overtaking
     ]
     edges = {name: (f.value - trust.margin(name, f), f.value + trust.margin(name, f)) for name, f in estimates.items()}
     if upper == "quadrature":
