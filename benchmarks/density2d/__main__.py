@@ -8,7 +8,8 @@ from pathlib import Path
 from benchmarks.common import RESULTS
 from benchmarks.density2d.jobs import Job, outcomes
 from benchmarks.density2d.methods import METHODS
-from benchmarks.density2d.protocol import BATCH, BUDGET, DENSITIES, Outcome
+from benchmarks.density2d.protocol import BATCH, BUDGET, DENSITIES, TEST, Outcome
+from benchmarks.density2d.search import DENSITIES as SEARCHED
 from benchmarks.density2d.search import read_settings
 from chainfree import plotting
 from chainfree.cli.tables import text_table
@@ -21,10 +22,12 @@ PICTURES = RESULTS / "density2d"
 def main() -> None:
     settings = read_settings()
     recorder = Recorder("density2d", "python -m benchmarks.density2d", RESULTS, SEEDS)
-    jobs = [Job(name, settings[name], density, seed) for name in METHODS for density in DENSITIES for seed in SEEDS]
+    jobs = [
+        Job(name, settings[name], density, seed, TEST) for name in METHODS for density in DENSITIES for seed in SEEDS
+    ]
     found: dict[tuple[str, str], list[Outcome]] = {}
     images: dict[tuple[str, str], list[list[float]]] = {}
-    for job, outcome in outcomes(jobs):
+    for job, outcome in sorted(outcomes(jobs), key=lambda pair: pair[0].seed):
         found.setdefault((job.method, job.density), []).append(outcome)
         if job.seed == SEEDS[0]:
             images[job.method, job.density] = outcome.image or []
@@ -35,6 +38,8 @@ def main() -> None:
         "batch": BATCH,
         "first": first,
         "first_ours": sum(METHODS[name].ours for name in first.values()),
+        "first_ours_where_not_searched": sum(METHODS[first[d]].ours for d in DENSITIES if d not in SEARCHED),
+        "lead": {density: _lead(found, gaps, density) for density in DENSITIES},
         "gap": gaps,
         "gap_by_seed": _by(found, lambda o: o.gap),
         "weight_error": {
@@ -47,7 +52,9 @@ def main() -> None:
         "steps": {
             name: round(statistics.median(o.steps for d in DENSITIES for o in found[name, d])) for name in METHODS
         },
-        "seconds_worst": max(o.seconds for runs in found.values() for o in runs),
+        "seconds_median": {
+            name: statistics.median(o.seconds for d in DENSITIES for o in found[name, d]) for name in METHODS
+        },
         "failed": {
             f"{name} on {density}": sorted({o.reason for o in runs if o.reason})
             for (name, density), runs in sorted(found.items())
@@ -60,6 +67,18 @@ def main() -> None:
     print(text_table(["mean NLL gap (nats)", *DENSITIES], table))
     print(recorder.write(figures, packages=["zuko"]))
     _draw(order, gaps, first, images)
+
+
+def _lead(
+    found: dict[tuple[str, str], list[Outcome]], gaps: dict[str, dict[str, float | None]], density: str
+) -> dict[str, object]:
+    """By how much the first is ahead of the second, over equal seeds: within two standard errors it is a tie."""
+    first, second = sorted(METHODS, key=lambda name: _or_infinite(gaps[name][density]))[:2]
+    pairs = zip(found[second, density], found[first, density], strict=True)
+    by_seed = [b.gap - a.gap for b, a in pairs if a.gap is not None and b.gap is not None]
+    error = statistics.stdev(by_seed) / len(by_seed) ** 0.5
+    mean = statistics.fmean(by_seed)
+    return {"first": first, "second": second, "nats": mean, "standard_error": error, "tie": mean < 2 * error}
 
 
 def _draw(

@@ -24,6 +24,7 @@ class Job:
     settings: Mapping[str, Any]
     density: str
     seed: int
+    held_out: int
 
 
 def outcomes(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -31,6 +32,7 @@ def outcomes(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
     order = list(jobs)
     random.Random(0).shuffle(order)
     started = time.perf_counter()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are to come
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=context) as pool:
         waiting = {pool.submit(_outcome, job): job for job in order}
@@ -47,4 +49,4 @@ def outcomes(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
 
 
 def _outcome(job: Job) -> Outcome:
-    return run(job.method, job.settings, job.density, job.seed)
+    return run(job.method, job.settings, job.density, job.seed, held_out=job.held_out)

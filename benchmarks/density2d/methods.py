@@ -165,7 +165,11 @@ def _meg(rows: Tensor, settings: Settings, seed: int) -> Trainable:
 
 def _cooperative(rows: Tensor, settings: Settings, seed: int) -> Trainable:
     objective = Cooperative(
-        ResidualGenerator(2, 2), steps=10, step_size=0.03, inference_steps=2, energy_square=settings["energy_square"]
+        ResidualGenerator(2, 2),
+        steps=10,
+        step_size=settings["step_size"],
+        inference_steps=2,
+        energy_square=settings["energy_square"],
     )
     return Trainable(_energy(seed), objective, _adam(settings, (0.5, 0.99)))
 
@@ -205,11 +209,11 @@ def _telescoping(rows: Tensor, settings: Settings, seed: int) -> Trainable:
 
 
 def _persistent(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-    start = _normal(1.5)
+    start, (step_size, adjusted) = _normal(1.5), settings["steps"]
     buffer = ReplayBuffer(start.sample(5000, generator=torch.Generator().manual_seed(seed)))
     objective = PersistentContrastiveDivergence(
         buffer,
-        chain=Chain(steps=5, step_size=0.03),
+        chain=Chain(steps=5, step_size=step_size, adjusted=adjusted),
         initial=start,
         restarts=0.05,
         energy_square=settings["energy_square"],
@@ -267,7 +271,10 @@ METHODS: dict[str, Method] = {
     ),
     "meg": Method("MEG", _meg, _grid(lr=(5e-4, 1e-3), penalty=(0.03, 0.1, 0.3))),
     "cooperative": Method(
-        "Cooperative", _cooperative, _grid(lr=(5e-4, 1e-3), energy_square=(0.05, 0.15, 0.5)), chains=True
+        "Cooperative",
+        _cooperative,
+        _grid(lr=(1e-3,), energy_square=(0.15, 0.5), step_size=(0.003, 0.01, 0.03)),
+        chains=True,
     ),
     "score_matching": Method(
         "Score matching", _single(lambda s: ScoreMatching()), _grid(lr=(3e-4, 6e-4, 1e-3, 2e-3, 4e-3, 8e-3))
@@ -323,7 +330,10 @@ METHODS: dict[str, Method] = {
         chains=True,
     ),
     "persistent": Method(
-        "Persistent CD", _persistent, _grid(lr=(1e-3, 2e-3), energy_square=(0.02, 0.05, 0.15)), chains=True
+        "Persistent CD",
+        _persistent,
+        _grid(lr=(1e-3,), energy_square=(0.05, 0.15), steps=((0.01, False), (0.03, True), (0.1, True))),
+        chains=True,
     ),
     "short_run": Method(
         "Short runs",

@@ -2,23 +2,22 @@
 
 ``python -m benchmarks.density2d.search`` writes ``benchmarks/density2d/settings.json``, which ``python -m
 benchmarks.density2d`` reads. The winner has the smallest mean of log gaps: a candidate that fails on one density does not win
-by the other. Names of methods search for these alone and leave the others as they were.
+by the other. Candidates are judged by held-out rows that the benchmark itself does not use.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.density2d.jobs import Job, outcomes
 from benchmarks.density2d.methods import METHODS
-from benchmarks.density2d.protocol import BUDGET
+from benchmarks.density2d.protocol import BUDGET, VALIDATION
+from chainfree.experiments.record import commit
 
-__all__ = ["SETTINGS", "read_settings"]
+__all__ = ["DENSITIES", "SETTINGS", "read_settings"]
 
 SETTINGS = Path(__file__).with_name("settings.json")
 DENSITIES = ("8gaussians", "checkerboard")
@@ -27,23 +26,31 @@ WORST = 10.0  # nats: what diverged, or is further off than this, counts as this
 
 
 def read_settings() -> dict[str, dict[str, Any]]:
-    """What the search chose, by method."""
-    return {name: found["settings"] for name, found in json.loads(SETTINGS.read_text())["methods"].items()}
+    """What the search chose, by method.
+
+    Raises:
+        ValueError: it was another search: of other methods, candidates or seconds.
+    """
+    record = json.loads(SETTINGS.read_text())
+    searched = {name: [row["settings"] for row in found["candidates"]] for name, found in record["methods"].items()}
+    for name, method in METHODS.items():
+        offered = [json.loads(json.dumps(settings)) for settings in method.candidates]
+        if sorted(map(str, searched.get(name, []))) != sorted(map(str, offered)) or record["budget_s"] != BUDGET:
+            raise ValueError(f"{SETTINGS.name} is of another search; run python -m benchmarks.density2d.search first")
+    return {name: found["settings"] for name, found in record["methods"].items()}
 
 
-def main(names: Sequence[str]) -> None:
-    names = names or list(METHODS)
+def main() -> None:
     jobs = [
-        Job(name, settings, density, SEED)
-        for name in names
-        for settings in METHODS[name].candidates
+        Job(name, settings, density, SEED, VALIDATION)
+        for name, method in METHODS.items()
+        for settings in method.candidates
         for density in DENSITIES
     ]
-    gaps: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in names}
+    gaps: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in METHODS}
     for job, outcome in outcomes(jobs):
         gaps[job.method].setdefault(json.dumps(job.settings), {})[job.density] = outcome.gap
-    kept = json.loads(SETTINGS.read_text())["methods"] if SETTINGS.exists() else {}
-    found = {name: kept[name] for name in METHODS if name in kept}
+    found = {}
     for name, by_settings in gaps.items():
         scores = {key: sum(math.log(_bounded(gap)) for gap in row.values()) for key, row in by_settings.items()}
         best = min(scores, key=lambda key: scores[key])
@@ -52,10 +59,11 @@ def main(names: Sequence[str]) -> None:
         print(f"{name}: {best} of gaps {by_settings[best]}")
     record = {
         "command": "python -m benchmarks.density2d.search",
+        "commit": commit(),
         "budget_s": BUDGET,
         "seed": SEED,
         "densities": DENSITIES,
-        "methods": {name: found[name] for name in METHODS if name in found},
+        "methods": found,
     }
     SETTINGS.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -65,4 +73,4 @@ def _bounded(gap: float | None) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -17,7 +17,7 @@ import torch
 
 from ..engine.atomic import write_text
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "commit"]
 
 _PACKAGES = ("chainfree", "torch", "numpy", "scikit-learn", "scipy")
 
@@ -48,7 +48,7 @@ class Recorder:
         _require_finite(figures, self.name)
         record = {
             "command": self.command,
-            "commit": _commit(),
+            "commit": commit(),
             "machine": _machine(),
             "threads": torch.get_num_threads(),
             "versions": {
@@ -75,7 +75,7 @@ def _require_finite(value: Any, where: str) -> None:
         raise ValueError(f"{where} is {value!r}, which is no result")
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit of the working folder, with ``+changes`` where files differ from it."""
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
