@@ -16,6 +16,7 @@ from chainfree.cli.tables import text_table
 from chainfree.experiments import Recorder
 
 SEEDS = (0, 1, 2)
+NOTES = RESULTS / "density2d.partial.jsonl"
 PICTURES = RESULTS / "density2d"
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     ]
     found: dict[tuple[str, str], list[Outcome]] = {}
     images: dict[tuple[str, str], list[list[float]]] = {}
-    for job, outcome in sorted(outcomes(jobs), key=lambda pair: pair[0].seed):
+    for job, outcome in sorted(outcomes(jobs, NOTES), key=lambda pair: pair[0].seed):
         found.setdefault((job.method, job.density), []).append(outcome)
         if job.seed == SEEDS[0]:
             images[job.method, job.density] = outcome.image or []
@@ -67,6 +68,7 @@ def main() -> None:
     print(text_table(["mean NLL gap (nats)", *DENSITIES], table))
     print(recorder.write(figures, packages=["zuko"]))
     _draw(order, gaps, first, images)
+    NOTES.unlink()
 
 
 def _lead(

@@ -15,11 +15,13 @@ from typing import Any
 from benchmarks.density2d.jobs import Job, outcomes
 from benchmarks.density2d.methods import METHODS
 from benchmarks.density2d.protocol import BUDGET, VALIDATION
+from chainfree.engine.atomic import write_text
 from chainfree.experiments.record import commit
 
 __all__ = ["DENSITIES", "SETTINGS", "read_settings"]
 
 SETTINGS = Path(__file__).with_name("settings.json")
+NOTES = Path("results/density2d-search.partial.jsonl")
 DENSITIES = ("8gaussians", "checkerboard")
 SEED = 100
 WORST = 10.0  # nats: what diverged, or is further off than this, counts as this
@@ -48,7 +50,7 @@ def main() -> None:
         for density in DENSITIES
     ]
     gaps: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in METHODS}
-    for job, outcome in outcomes(jobs):
+    for job, outcome in outcomes(jobs, NOTES):
         gaps[job.method].setdefault(json.dumps(job.settings), {})[job.density] = outcome.gap
     found = {}
     for name, by_settings in gaps.items():
@@ -65,7 +67,8 @@ def main() -> None:
         "densities": DENSITIES,
         "methods": found,
     }
-    SETTINGS.write_text(json.dumps(record, indent=1) + "\n")
+    write_text(SETTINGS, json.dumps(record, indent=1) + "\n")
+    NOTES.unlink()
 
 
 def _bounded(gap: float | None) -> float:
