@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, median
 
 README = Path("README.md")
 _SHORT = {
@@ -15,6 +15,7 @@ _SHORT = {
     "meg": "MEG",
     "vera": "VERA",
 }
+PEERS = ("torchebm", "ebmkit")
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 
 
@@ -26,6 +27,9 @@ def rendered(results: Path = RESULTS) -> str:
     games, stacks = _figures(records, "vera_toy"), _figures(records, "vera_stacked_mnist")
     entropy, rounds = _figures(records, "vera_entropy_bias_variance"), _figures(records, "vera_step")
     samplers, nice = _figures(records, "ed_then_generator"), _figures(records, "vera_nice_mnist")
+    chains, brackets = _figures(records, "samplers"), _figures(records, "log_z")
+    holds = [held for by_dim in brackets["bracket_holds"].values() for held in by_dim.values()]
+    widths = [width for by_dim in brackets["bracket_width"].values() for width in by_dim.values()]
     papers = [gap for seeds in games["paper_gaps_by_seed"].values() for gap in seeds if gap is not None]
     one = samplers["by_seed"][0]
     likelihood = {method: values[0] for method, values in nice["log_likelihood"].items()}
@@ -99,6 +103,24 @@ def rendered(results: Path = RESULTS) -> str:
             "vera_nice_mnist",
         ),
         (
+            "log Z of the closed forms in 2, 10 and 50 dimensions: brackets that hold, over three seeds",
+            f"{sum(holds)} of {len(holds)}; median width {median(widths):.3f} nats, at most {max(widths):.2f}",
+            "log_z",
+        ),
+        (
+            "10,000 chains of 1,000 trajectories by HMC in the plane, two threads",
+            f"{chains['hmc_10k_chains_s']:.0f} s",
+            "samplers",
+        ),
+        (
+            "effective draws a second on a mixture, against TorchEBM 0.8.9 and ebmkit 0.16",
+            "; ".join(
+                f"{sampler} {' and '.join(_ratio(chains['ess_ratio'], peer, sampler) for peer in PEERS)}"
+                for sampler in ("hmc", "mala", "tempering", "ula")
+            ),
+            "samplers",
+        ),
+        (
             "kills survived, in one training by energy discrepancy and one by VERA; weights equal bit for bit",
             f"{faults['kills_survived']} of {faults['kills']}",
             "faults",
@@ -120,6 +142,10 @@ def with_results(readme: str) -> str:
     """The README with the block between its markers written anew."""
     before, rest = readme.split(START)
     return before + START + rendered() + END + rest.split(END)[1]
+
+
+def _ratio(ratios: dict[str, dict[str, float]], peer: str, sampler: str) -> str:
+    return f"{ratios[peer][sampler]:.2f}" if sampler in ratios[peer] else "(none)"
 
 
 def _figures(records: dict[str, Any], name: str) -> dict[str, Any]:
