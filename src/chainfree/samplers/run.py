@@ -29,7 +29,7 @@ class Record(Generic[StateT]):
         acceptance: mean acceptance probability over draws and chains, a 0-d tensor, or ``(K,)`` at K temperatures; ``None``
             for a kernel that never rejects and was given no target.
         divergences: transitions that diverged after warm-up, a 0-d tensor of whole numbers: more than a few mean that a part
-            of the density was not reached.
+            of the density was not reached. Of a kernel that never rejects: chains whose log-density is not finite at the end.
         step_size: with which it was drawn, ``()`` or ``(K,)``.
         scales: with which it was drawn, ``event``; ``None`` where warm-up found none.
         state: of the chains at the end.
@@ -104,11 +104,13 @@ def run(
     divergences = torch.zeros((), dtype=torch.long, device=x.device)
     aimed = kernel.target is not None or target is not None
     for row in range(draws):
-        for _ in range(thin):
+        for part in range(thin):
             state, info = kernel.step(state, step_size=ready.step_size, scales=ready.scales, generator=generator)
             if aimed:
                 acceptance += info.acceptance
-            divergences += torch.count_nonzero(info.diverging)
+            # where nothing is rejected a chain that is lost stays lost: counting once, at the end, is enough
+            if kernel.target is not None or (row, part) == (draws - 1, thin - 1):
+                divergences += torch.count_nonzero(info.diverging)
             del info  # it may hold on to the state before, whose memory the next step can use while it is in the cache
         kept[row] = state.x
     return Record(
