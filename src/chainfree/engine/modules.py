@@ -19,12 +19,14 @@ class TrainedModules:
 
     Args:
         energy: the network.
-        objective: of which no state is kept unless it is an ``nn.Module``.
+        objective: of which no state is kept unless it is an ``nn.Module`` that has one.
     """
 
     def __init__(self, energy: nn.Module, objective: Objective) -> None:
         candidates = {"energy": energy, "objective": objective}
-        self.by_name = {name: module for name, module in candidates.items() if isinstance(module, nn.Module)}
+        modules = {name: module for name, module in candidates.items() if isinstance(module, nn.Module)}
+        # a loss that was lifted to an objective is a module, mostly without anything to save
+        self.by_name = {name: module for name, module in modules.items() if name == "energy" or module.state_dict()}
 
     def to(self, device: torch.device) -> None:
         """Move all of them, in place."""
