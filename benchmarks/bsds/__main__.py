@@ -24,11 +24,12 @@ from torch import Tensor
 
 from benchmarks.common import RESULTS, one_thread
 from chainfree.cli.tables import text_table
-from chainfree.energies import Coordinates, Gaussian
+from chainfree.energies import Coordinates, Gaussian, Tilted
 from chainfree.evaluation import estimate_log_z, log_likelihood
 from chainfree.evaluation.estimate_log_z import LogZEstimate
 from chainfree.experiments import Recorder
-from chainfree.typing import Density, Energy, Loss
+from chainfree.objectives import NoiseContrastive
+from chainfree.typing import Density, Energy
 
 from .data import DATASETS, Parts, Whitening
 from .methods import (
@@ -42,6 +43,7 @@ from .methods import (
     flows,
     kernel_density,
     mixtures,
+    referenced_discrepancy,
 )
 from .networks import FlowReader
 
@@ -62,7 +64,6 @@ class Plan:
         spline_flows, affine_flows: candidates.
         contrast, other: settings of energies trained by NCE, and by ED and denoising.
         flow_contrast, flow_other: the same for energies tilted from the flow.
-        own_noise: whether these have the flow's draws for noise and its residuals to read; the mixture's otherwise.
         discrepancy: range of the variances of energy discrepancy.
         denoising: scale of the noise.
         upper: validation rows that are held back for the upper bound.
@@ -81,7 +82,6 @@ class Plan:
     other: TiltSettings
     flow_contrast: TiltSettings
     flow_other: TiltSettings
-    own_noise: bool
     discrepancy: tuple[float, float]
     denoising: float
     upper: int
@@ -91,23 +91,22 @@ class Plan:
 
 PLANS = {
     PATCHES: Plan(
-        bandwidths=(0.1, 0.15, 0.2, 0.3),
+        bandwidths=(0.2, 0.3, 0.4, 0.5, 0.7),
         kernels=20_000,
         probed=1000,
         kernel_test=5000,
-        normals=MixtureSettings(candidates=((32, 1), (64, 1), (128, 1)), steps=50),
-        scaled=MixtureSettings(candidates=((64, 8), (128, 8)), steps=120),
+        normals=MixtureSettings(candidates=((128, 1), (256, 1)), steps=50),
+        scaled=MixtureSettings(candidates=((128, 8), (256, 8)), steps=120),
         spline_flows=(FlowSettings(kind="nsf", transforms=2, width=256, steps=4000),),
         affine_flows=(FlowSettings(kind="maf", transforms=5, width=256, steps=3000),),
-        contrast=TiltSettings(steps=6000, lr=3e-3, bound=10.0),
-        other=TiltSettings(steps=400, batch=128, lr=1e-3, every=100, probes=5000),
-        flow_contrast=TiltSettings(steps=1500, bound=10.0, lr=3e-3, probes=4000),
-        flow_other=TiltSettings(steps=200, batch=64, lr=1e-3, every=100, probes=2000, bound=10.0),
-        own_noise=False,
+        contrast=TiltSettings(steps=8000, lr=3e-3, bound=10.0),
+        other=TiltSettings(steps=1500, batch=128, lr=1e-3, every=100, probes=5000),
+        flow_contrast=TiltSettings(steps=1500, pool=20_000, lr=3e-3, probes=4000),
+        flow_other=TiltSettings(steps=200, batch=64, lr=1e-3, every=100, probes=2000),
         discrepancy=(1e-4, 1e-1),
         denoising=0.02,
         upper=2000,
-        annealing={"samples": 100_000, "chains": 500, "temperatures": 40, "leapfrog": 3},
+        annealing={"samples": 100_000, "chains": 1500, "temperatures": 40, "leapfrog": 3},
         flow_annealing={"samples": 10_000, "chains": 300, "temperatures": 40, "leapfrog": 3},
     ),
 }
@@ -129,7 +128,6 @@ TABLE = Plan(
         steps=1200, experts=128, width=128, lr=2e-3, weight_decay=0.1, pool=12_000, every=100, probes=5000
     ),
     flow_other=TiltSettings(steps=400, batch=128, experts=128, width=128, lr=3e-4, every=100, probes=3000),
-    own_noise=True,
     discrepancy=(1e-4, 1e-1),
     denoising=0.02,
     upper=500,
@@ -225,24 +223,32 @@ def run(bench: Bench) -> None:
     for label, candidates in {"spline flow": plan.spline_flows, "affine flow": plan.affine_flows}.items():
         fitted_flows[label], by_flow = bench.timed(label, lambda candidates=candidates: flows(rows, candidates))
         bench.choices[label] = _shifted(by_flow, shift)
-    energies: dict[str, tuple[Energy, Density, Mapping[str, int]]] = {}
+    energies: dict[str, tuple[Energy | None, Density, Mapping[str, int]]] = {}  # none where the base itself was chosen
 
-    def tilted(label: str, base: Density, proposal: Density, settings: TiltSettings, loss: Loss | None) -> None:
-        reader = FlowReader(spline, best) if base is spline and plan.own_noise else best
-        tilt = Tilt(base, proposal, reader, rows, settings)
-        noise = spline if base is spline and plan.own_noise else best
-        energy = bench.timed(label, lambda: tilt.by_noise_contrast(noise) if loss is None else tilt.by(loss))
+    def tilted(label: str, base: Density, settings: TiltSettings, fit: Callable[[Tilt], Tilted]) -> None:
+        tilt = Tilt(base, FlowReader(spline, best) if base is spline else best, rows, settings)
+        energy = bench.timed(label, lambda: fit(tilt))
         bench.choices[label] = {"valid": tilt.valid_log_likelihood + shift, "steps": tilt.steps}
         print(f"{bench.parts.name}, {label}: valid {bench.choices[label]['valid']:.3f}", flush=True)
-        energies[label] = (energy, proposal, plan.annealing if base is best else plan.flow_annealing)
+        annealing = plan.annealing if base is best else plan.flow_annealing
+        energies[label] = (energy if tilt.learned else None, base, annealing)
 
     spline = fitted_flows["spline flow"]
     discrepancy = energy_discrepancy(*plan.discrepancy)
-    tilted(f"NCE, tilted {name}", best, best, plan.contrast, None)
-    tilted(f"ED, tilted {name}", best, best, plan.other, discrepancy)
-    tilted(f"denoising, tilted {name}", best, best, plan.other, denoising(plan.denoising))
-    tilted("NCE, tilted flow", spline, spline, plan.flow_contrast, None)
-    tilted("ED, tilted flow", spline, spline, plan.flow_other, discrepancy)
+    tilted(f"NCE, tilted {name}", best, plan.contrast, lambda t: t.by_contrast(best, NoiseContrastive))
+    tilted(
+        f"ED with reference, tilted {name}", best, plan.contrast, lambda t: t.by_contrast(best, referenced_discrepancy)
+    )
+    tilted(f"ED, tilted {name}", best, plan.other, lambda t: t.by(discrepancy))
+    tilted(f"denoising, tilted {name}", best, plan.other, lambda t: t.by(denoising(plan.denoising)))
+    tilted("NCE, tilted flow", spline, plan.flow_contrast, lambda t: t.by_contrast(spline, NoiseContrastive))
+    tilted(
+        "ED with reference, tilted flow",
+        spline,
+        plan.flow_contrast,
+        lambda t: t.by_contrast(spline, referenced_discrepancy),
+    )
+    tilted("ED, tilted flow", spline, plan.flow_other, lambda t: t.by(discrepancy))
 
     # nothing is chosen below
     bench.exact("Gaussian", gaussian)
@@ -253,7 +259,10 @@ def run(bench: Bench) -> None:
     for label, fitted in fitted_flows.items():
         bench.exact(label, fitted)
     for label, (energy, given, annealing) in energies.items():
-        bench.bracketed(label, energy, given, annealing)
+        if energy is None:
+            bench.exact(label, given)
+        else:
+            bench.bracketed(label, energy, given, annealing)
 
 
 def _shifted(scores: Mapping[str, float], shift: float) -> dict[str, float]:

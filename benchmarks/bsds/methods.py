@@ -16,7 +16,6 @@ from chainfree.energies import Coordinates, Gaussian, Tilted
 from chainfree.engine import Engine, HeldOut, OptimizerSettings
 from chainfree.generators import Flow
 from chainfree.losses import DenoisingScoreMatching, EnergyDiscrepancy, MaximumLikelihood
-from chainfree.objectives import NoiseContrastive
 from chainfree.perturbations import Gaussian as GaussianNoise
 from chainfree.perturbations import LogUniform
 from chainfree.typing import Density, Loss, Objective
@@ -150,7 +149,7 @@ class TiltSettings:
 
     Args:
         pool: draws of the noise that are made once; 0 for new ones every step.
-        probes: draws of the proposal that the validation likelihood is normalised by.
+        probes: draws of the base that the validation likelihood is normalised by.
     """
 
     steps: int
@@ -169,15 +168,15 @@ class TiltSettings:
 
 @dataclass
 class Tilt:
-    """A base, the proposal that normalises it, what the experts read, and the rows."""
+    """A base, whose draws also give log Z on the way, what the experts read, and the rows."""
 
     base: Density
-    proposal: Density
     reader: Reader
     rows: Rows
     settings: TiltSettings
     valid_log_likelihood: float = field(default=-math.inf, init=False)
     steps: int = field(default=0, init=False)
+    learned: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
@@ -187,13 +186,13 @@ class Tilt:
         )
         self.energy = Tilted(self.base, Correction(self.reader, self.experts))
 
-    def by_noise_contrast(self, noise: Density) -> Tilted:
-        """NCE on prepared rows: what the experts read of the data is computed once."""
+    def by_contrast(self, noise: Density, loss: Callable[[Density], Loss | Objective]) -> Tilted:
+        """A loss with this noise, on prepared rows: what the experts read of the data is computed once."""
         draws = PreparedNoise(self.base, noise, self.reader, self.settings.pool)
         energy = Tilted(BaseOfPrepared(), OfPrepared(self.experts))  # type: ignore[arg-type]
         parts = (self.rows.train, self.rows.valid, self._probes[0])
         data, valid, probes = (prepared(self.base, noise, self.reader, x) for x in parts)
-        self._train(energy, NoiseContrastive(draws), data, valid, probes)
+        self._train(energy, loss(draws), data, valid, probes)
         return self.energy
 
     def by(self, loss: Loss) -> Tilted:
@@ -203,17 +202,17 @@ class Tilt:
 
     @cached_property
     def _probes(self) -> tuple[Tensor, Tensor]:
-        """Draws of the proposal and their log-densities, the same each time."""
-        x = self.proposal.sample(self.settings.probes, generator=torch.Generator().manual_seed(2))
-        return x, log_prob(self.proposal, x)
+        """Draws of the base and their log-densities, the same each time."""
+        x = self.base.sample(self.settings.probes, generator=torch.Generator().manual_seed(2))
+        return x, log_prob(self.base, x)
 
     def _train(self, energy: Tilted, loss: Loss | Objective, data: Tensor, valid: Tensor, probes: Tensor) -> None:
-        s, log_proposal = self.settings, self._probes[1].double()
+        s, log_base = self.settings, self._probes[1].double()
 
         @torch.no_grad()
         def held_out(averaged: nn.Module) -> float:
             """Minus the validation log-likelihood, with log Z by importance sampling."""
-            weights = -_values(averaged, probes) - log_proposal
+            weights = -_values(averaged, probes) - log_base
             log_z = float(weights.logsumexp(0)) - math.log(len(weights))
             return float(_values(averaged, valid).mean()) + log_z
 
@@ -233,7 +232,8 @@ class Tilt:
         self.energy.eval().requires_grad_(False)
         best = math.inf if watch.best is None else watch.best
         self.valid_log_likelihood, self.steps = -min(best, before), report.steps
-        if before <= best:  # training never helped: the base itself
+        self.learned = best < before
+        if not self.learned:  # training never helped: the base itself
             nn.init.zeros_(self.experts.last.weight)
             nn.init.zeros_(self.experts.last.bias)
             nn.init.zeros_(self.experts.weights.weight)
@@ -242,6 +242,11 @@ class Tilt:
 
 def energy_discrepancy(low: float, high: float) -> EnergyDiscrepancy:
     return EnergyDiscrepancy(perturbation=GaussianNoise(t=LogUniform(low=low, high=high)), draws=4)
+
+
+def referenced_discrepancy(noise: Density) -> EnergyDiscrepancy:
+    """Energy discrepancy at a noise that forgets the datum: all rows are ranked among all draws of the reference."""
+    return EnergyDiscrepancy(reference=noise, share=1.0, draws=1)
 
 
 def denoising(scale: float) -> DenoisingScoreMatching:
