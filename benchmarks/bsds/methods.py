@@ -246,7 +246,7 @@ def energy_discrepancy(low: float, high: float) -> EnergyDiscrepancy:
 
 def referenced_discrepancy(noise: Density) -> EnergyDiscrepancy:
     """Energy discrepancy at a noise that forgets the datum: all rows are ranked among all draws of the reference."""
-    return EnergyDiscrepancy(reference=noise, share=1.0, draws=1)
+    return EnergyDiscrepancy(reference=noise, share=1.0, draws=1, among=None)
 
 
 def denoising(scale: float) -> DenoisingScoreMatching:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.density2d.protocol import Outcome, run
+from benchmarks.density2d.protocol import BUDGET, Outcome, run
 from chainfree.experiments.record import commit
 
 __all__ = ["Job", "outcomes"]
@@ -28,6 +28,7 @@ class Job:
     density: str
     seed: int
     held_out: int
+    budget: float = BUDGET
 
 
 def outcomes(jobs: Sequence[Job], notes: Path) -> Iterator[tuple[Job, Outcome]]:
@@ -74,4 +75,4 @@ def _key(job: Job) -> str:
 
 
 def _outcome(job: Job) -> Outcome:
-    return run(job.method, job.settings, job.density, job.seed, held_out=job.held_out)
+    return run(job.method, job.settings, job.density, job.seed, held_out=job.held_out, budget=job.budget)

@@ -135,7 +135,7 @@ def _referenced(settings: Settings) -> Loss:
     return EnergyDiscrepancy(
         perturbation=GaussianNoise(t=LogUniform(low=0.01, high=1.0)),
         draws=settings["draws"],
-        reference=_normal(settings["scale"]),
+        reference=_normal(),
         share=settings["share"],
     )
 
@@ -260,7 +260,7 @@ METHODS: dict[str, Method] = {
     "energy_discrepancy_reference": Method(
         "Energy discrepancy, reference",
         _single(_referenced),
-        _grid(lr=(8e-3,), share=(0.5, 0.8, 0.95), draws=(1,), scale=(1.0, 1.3)),
+        _grid(lr=(8e-3,), share=(0.8, 1.0), draws=(1, 2, 3)),
         ours=True,
     ),
     "vera": Method(

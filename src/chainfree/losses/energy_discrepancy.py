@@ -33,9 +33,11 @@ class EnergyDiscrepancy:
             and contrasted with draws of this density that they share: see
             :func:`chainfree.functional.referenced_discrepancy`. Where the energy is tilted from a base, the base.
         share: of these rows, above 0 and at most 1.
+        among: draws of the reference that such a row is contrasted with at a time: 1 for pairs, ``None`` for all at once.
 
     Raises:
-        ValueError: ``draws`` or ``chunk`` below 1, ``w`` negative, ``share`` out of its range, or a reference with chunks.
+        ValueError: ``draws``, ``among`` or ``chunk`` below 1, ``w`` negative, ``share`` out of its range, or a reference with
+            chunks.
     """
 
     perturbation: Perturbation = field(default_factory=Gaussian)
@@ -44,12 +46,14 @@ class EnergyDiscrepancy:
     chunk: int | None = None
     reference: Density | None = None
     share: float = 0.5
+    among: int | None = 1
 
     def __post_init__(self) -> None:
         require_positive_int("draws", self.draws)
         require_non_negative("w", self.w)
-        if self.chunk is not None:
-            require_positive_int("chunk", self.chunk)
+        for name, value in (("chunk", self.chunk), ("among", self.among)):
+            if value is not None:
+                require_positive_int(name, value)
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, got {self.share!r}")
         if self.chunk is not None and self.reference is not None:
@@ -78,6 +82,7 @@ class EnergyDiscrepancy:
                 reference=self.reference,
                 share=self.share,
                 draws=self.draws,
+                among=self.among,
                 w=self.w,
                 generator=generator,
             )
