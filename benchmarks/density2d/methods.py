@@ -70,7 +70,7 @@ class Method:
         make: from standardised rows, settings and a seed; what is fitted to the rows here counts into the budget.
         candidates: six for every method, of which the search takes one.
         chains: it runs Markov chains while it trains.
-        ours: one of the two that this project stands for.
+        ours: a form of energy discrepancy or of VERA, the two methods that this project stands for.
     """
 
     title: str
@@ -81,7 +81,10 @@ class Method:
 
 
 def _energy(seed: int) -> Tilted:
-    """The network of every method: a perceptron over Fourier features that tilts a standard normal."""
+    """The energy of most methods: a perceptron over Fourier features that tilts a standard normal.
+
+    Where a flow is the noise it is tilted in the normal's place; telescoping ratios have one such network a bridge.
+    """
     return Tilted(_normal(), FourierMLP(2, seed=seed))
 
 
@@ -138,6 +141,11 @@ def _referenced(settings: Settings) -> Loss:
         reference=_normal(),
         share=settings["share"],
     )
+
+
+def _ranking(settings: Settings, among: int | None) -> Loss:
+    """With all rows against the reference, no noise is left: energy discrepancy is the ranking form of NCE."""
+    return EnergyDiscrepancy(reference=_normal(), share=1.0, draws=settings["draws"], among=among)
 
 
 def _vera(rows: Tensor, settings: Settings, seed: int) -> Trainable:
@@ -260,8 +268,14 @@ METHODS: dict[str, Method] = {
     "energy_discrepancy_reference": Method(
         "Energy discrepancy, reference",
         _single(_referenced),
-        _grid(lr=(8e-3,), share=(0.8, 1.0), draws=(1, 2, 3)),
+        _grid(lr=(8e-3,), share=(0.5, 0.8, 0.95), draws=(1, 2)),
         ours=True,
+    ),
+    "ranking_pairs": Method(
+        "Ranking NCE, pairs", _single(lambda s: _ranking(s, 1)), _grid(lr=(4e-3, 8e-3), draws=(1, 2, 3))
+    ),
+    "ranking_all": Method(
+        "Ranking NCE, all draws", _single(lambda s: _ranking(s, None)), _grid(lr=(4e-3, 8e-3), draws=(1, 2, 3))
     ),
     "vera": Method(
         "VERA, weighted",

@@ -1,14 +1,16 @@
 """The settings of every method: six candidates each, on two densities and with a seed of their own, then fixed.
 
 ``python -m benchmarks.density2d.search`` writes ``benchmarks/density2d/settings.json``, which ``python -m
-benchmarks.density2d`` reads. The winner has the smallest mean of log gaps: a candidate that fails on one density does not win
-by the other. Candidates are judged by held-out rows that the benchmark itself does not use.
+benchmarks.density2d`` reads; names of methods as arguments search for these alone and leave the others as they are. The
+winner has the smallest mean of log gaps: a candidate that fails on one density does not win by the other. Candidates are
+judged by held-out rows that the benchmark itself does not use.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,29 +45,29 @@ def read_settings() -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
+    named = sys.argv[1:] or list(METHODS)
     jobs = [
         Job(name, settings, density, SEED, VALIDATION)
-        for name, method in METHODS.items()
-        for settings in method.candidates
+        for name in named
+        for settings in METHODS[name].candidates
         for density in DENSITIES
     ]
-    gaps: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in METHODS}
+    gaps: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in named}
     for job, outcome in outcomes(jobs, NOTES):
         gaps[job.method].setdefault(json.dumps(job.settings), {})[job.density] = outcome.gap
-    found = {}
+    found = json.loads(SETTINGS.read_text())["methods"] if SETTINGS.exists() else {}
     for name, by_settings in gaps.items():
         scores = {key: sum(math.log(_bounded(gap)) for gap in row.values()) for key, row in by_settings.items()}
         best = min(scores, key=lambda key: scores[key])
         candidates = [{"settings": json.loads(key), "gaps": by_settings[key]} for key in sorted(scores, key=scores.get)]  # type: ignore[arg-type]
-        found[name] = {"settings": json.loads(best), "candidates": candidates}
+        found[name] = {"settings": json.loads(best), "commit": commit(), "candidates": candidates}
         print(f"{name}: {best} of gaps {by_settings[best]}")
     record = {
         "command": "python -m benchmarks.density2d.search",
-        "commit": commit(),
         "budget_s": BUDGET,
         "seed": SEED,
         "densities": DENSITIES,
-        "methods": found,
+        "methods": {name: found[name] for name in METHODS if name in found},
     }
     write_text(SETTINGS, json.dumps(record, indent=1) + "\n")
     NOTES.unlink()
