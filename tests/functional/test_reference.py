@@ -70,7 +70,7 @@ def test_many_rows_share_draws_in_blocks() -> None:
         generator=_seeded(5),
     )
     drawn = _wide(2).sample(3 * 1300, generator=_seeded(5))
-    assert found.draw_energy.shape == (3 * 1300,)
+    assert found.draw_energy.shape == (3 * 1300,)  # a multiple of blocks and groups
     reference = _wide(2)
     g = lambda r: energy(r) + reference.log_prob(r)  # noqa: E731
     first = shared_contrast(g(x[:434]), g(drawn[:1300]), 1.0, among=4)
@@ -132,6 +132,12 @@ def test_the_truth_is_the_minimiser_with_few_draws_too(draws: int, among: int | 
     assert float(stacked.std()) < 0.2
 
 
+def test_without_the_datum_among_its_draws_no_mass_is_an_infinite_loss() -> None:
+    """At w = 0 nothing bounds it, and a number in its place would hide that."""
+    draws = torch.full((3,), math.inf)
+    assert bool((shared_contrast(torch.zeros(2), draws, 0.0) == -math.inf).all())
+
+
 def test_the_weights_of_far_modes_count() -> None:
     """Which is what small noise alone does not see."""
     means = torch.tensor([[-5.0], [5.0]], dtype=torch.float64)
@@ -171,5 +177,7 @@ def test_settings_are_checked() -> None:
             EnergyDiscrepancy(reference=_wide(1), share=share)
     with pytest.raises(ValueError, match="among"):
         EnergyDiscrepancy(reference=_wide(1), among=0)
+    with pytest.raises(ValueError, match="among must be at most the draws, 2 for each of 3 rows"):
+        EnergyDiscrepancy(reference=_wide(1), share=1.0, draws=2, among=7)(lambda x: x.sum(1), _rows(3, 1))
     with pytest.raises(ValueError, match="not taken in chunks"):
         EnergyDiscrepancy(reference=_wide(1), chunk=2)

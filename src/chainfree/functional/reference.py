@@ -64,9 +64,9 @@ def shared_contrast(data: Tensor, draws: Tensor, w: float, *, among: int | None 
     size = len(draws) if among is None else among
     if size < 1 or len(draws) % size:
         raise ValueError(f"{len(draws)} draws are not in groups of {size}")
-    # where no draw has mass, the sum's gradient would be 0/0: clamped it is zero
-    groups = torch.logsumexp(-draws.clamp_max(torch.finfo(draws.dtype).max / 4).view(-1, size), dim=1)
-    values = data.unsqueeze(1) + groups
+    if w > 0:  # where no draw has mass, the sum's gradient would be 0/0: clamped it is zero, and w is all there is
+        draws = draws.clamp_max(torch.finfo(draws.dtype).max / 4)
+    values = data.unsqueeze(1) + torch.logsumexp(-draws.view(-1, size), dim=1)
     if w > 0:  # log(w + e^v)
         values = functional.softplus(values - math.log(w), threshold=40.0) + math.log(w)
     return values.mean(1) - math.log(size)
@@ -95,8 +95,9 @@ def referenced_discrepancy(
     At ``w = 1`` the population minimiser is the data's density at every M. It tends to :math:`-\log p_E(x) + \log r(x)` as M
     grows, the likelihood, and at M = 1 it is the logistic loss of telling which of a pair is the datum. As nothing about the
     draws depends on the datum, up to 512 rows share theirs, and each is contrasted with all groups of M of them: a mean
-    over all pairs at M = 1, for the price of as many energies. Few draws a group bring down an energy in empty places
-    faster, where p_E - p is small and so is the likelihood's gradient; many are worth more where data are few.
+    over all pairs at M = 1, for the price of as many energies. Small groups slow the gradient where the density is high more
+    than where it is low, which brings their rates nearer to each other; large ones are the likelihood, which makes most of
+    few rows.
 
     The mass of far modes and of what lies between them, which small noise does not compare, is compared here; small noise
     sees detail for which a reference would need too many draws.
@@ -107,8 +108,8 @@ def referenced_discrepancy(
         perturbation: of the other rows.
         reference: r, as wide as the data; no gradient reaches it.
         share: of the rows, above 0 and at most 1; at least one row.
-        draws: a row, of the reference and of the perturbation, at least 1.
-        among: M, draws of the reference that a row is contrasted with at a time; ``None``: all that it shares.
+        draws: a row, of the reference and of the perturbation, at least 1; of the reference rounded up to whole groups.
+        among: M, draws of the reference that a row is contrasted with at a time, at most as many as there are; ``None``: all.
         w: weight of the datum among its draws.
         generator: source of randomness on the device of ``x``.
 
@@ -116,7 +117,7 @@ def referenced_discrepancy(
         :class:`ReferencedDiscrepancy`.
 
     Raises:
-        ValueError: ``draws`` or ``among`` below 1, ``w`` negative, ``share`` out of its range.
+        ValueError: ``draws`` or ``among`` below 1, more among than draws, ``w`` negative, ``share`` out of its range.
         ContractError: the energy's shape is not ``(B,)``, or the rows are no floats.
     """
     require_positive_int("draws", draws)
@@ -129,8 +130,12 @@ def referenced_discrepancy(
     count = max(1, round(share * len(x)))
     far, near = x[:count], x[count:]
     blocks = 1 if among is None else -(-count // _ROWS_AT_ONCE)
-    each = draws * count // blocks  # draws of a block
+    each = -(-draws * count // blocks)  # draws of a block
     if among is not None:
+        if among > draws * count:
+            raise ValueError(
+                f"among must be at most the draws, {draws} for each of {count} rows with the reference, got {among}"
+            )
         each = -(-each // among) * among
     with torch.no_grad():
         drawn = reference.sample(each * blocks, generator=generator).to(x)
