@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import chainfree as cf
 from chainfree.energies import Coordinates, Gaussian, Tilted
 from chainfree.engine import Engine, HeldOut, OptimizerSettings
+from chainfree.functional.importance import kish
 from chainfree.generators import Flow
 from chainfree.losses import DenoisingScoreMatching, EnergyDiscrepancy, MaximumLikelihood
 from chainfree.perturbations import Gaussian as GaussianNoise
@@ -24,6 +25,7 @@ from .networks import BaseOfPrepared, Correction, Experts, OfPrepared, PreparedN
 from .scale_mixture import EMSettings, ScaleMixture, fit_scale_mixture
 
 _KDE_ROWS_AT_A_TIME = 1000
+WATCHED, LEAST_ESS = 4000, 100  # validation rows that training is watched by; draws that log Z needs for that
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ class Tilt:
     rows: Rows
     settings: TiltSettings
     valid_log_likelihood: float = field(default=-math.inf, init=False)
+    untrained: float = field(default=-math.inf, init=False)
     steps: int = field(default=0, init=False)
     learned: bool = field(default=False, init=False)
 
@@ -186,19 +189,18 @@ class Tilt:
         )
         self.energy = Tilted(self.base, Correction(self.reader, self.experts))
 
-    def by_contrast(self, noise: Density, loss: Callable[[Density], Loss | Objective]) -> Tilted:
+    def by_contrast(self, noise: Density, loss: Callable[[Density], Loss | Objective]) -> None:
         """A loss with this noise, on prepared rows: what the experts read of the data is computed once."""
         draws = PreparedNoise(self.base, noise, self.reader, self.settings.pool)
         energy = Tilted(BaseOfPrepared(), OfPrepared(self.experts))  # type: ignore[arg-type]
-        parts = (self.rows.train, self.rows.valid, self._probes[0])
+        parts = (self.rows.train, self.rows.valid[:WATCHED], self._probes[0])
         data, valid, probes = (prepared(self.base, noise, self.reader, x) for x in parts)
-        self._train(energy, loss(draws), data, valid, probes)
-        return self.energy
+        self._train(energy, loss(draws), data=data, valid=valid, probes=probes, lr=self.settings.lr)
 
-    def by(self, loss: Loss) -> Tilted:
+    def by(self, loss: Loss, lr: float) -> None:
         """Any loss of rows."""
-        self._train(self.energy, loss, self.rows.train, self.rows.valid[:4000], self._probes[0])
-        return self.energy
+        valid, probes = self.rows.valid[:WATCHED], self._probes[0]
+        self._train(self.energy, loss, data=self.rows.train, valid=valid, probes=probes, lr=lr)
 
     @cached_property
     def _probes(self) -> tuple[Tensor, Tensor]:
@@ -206,13 +208,17 @@ class Tilt:
         x = self.base.sample(self.settings.probes, generator=torch.Generator().manual_seed(2))
         return x, log_prob(self.base, x)
 
-    def _train(self, energy: Tilted, loss: Loss | Objective, data: Tensor, valid: Tensor, probes: Tensor) -> None:
+    def _train(
+        self, energy: Tilted, loss: Loss | Objective, *, data: Tensor, valid: Tensor, probes: Tensor, lr: float
+    ) -> None:
         s, log_base = self.settings, self._probes[1].double()
 
         @torch.no_grad()
         def held_out(averaged: nn.Module) -> float:
-            """Minus the validation log-likelihood, with log Z by importance sampling."""
+            """Minus the validation log-likelihood, with log Z by importance sampling where that says anything."""
             weights = -_values(averaged, probes) - log_base
+            if float(kish(weights)) < LEAST_ESS:
+                return math.inf
             log_z = float(weights.logsumexp(0)) - math.log(len(weights))
             return float(_values(averaged, valid).mean()) + log_z
 
@@ -221,7 +227,7 @@ class Tilt:
             energy,
             loss,
             seed=0,
-            optimizer=OptimizerSettings(lr=s.lr, weight_decay=s.weight_decay),
+            optimizer=OptimizerSettings(lr=lr, weight_decay=s.weight_decay),
             clip=10.0,
             ema=0.99,
             callbacks=[watch],
@@ -231,7 +237,7 @@ class Tilt:
         self.experts.load_state_dict(engine.averaged(self.experts).state_dict())
         self.energy.eval().requires_grad_(False)
         best = math.inf if watch.best is None else watch.best
-        self.valid_log_likelihood, self.steps = -min(best, before), report.steps
+        self.valid_log_likelihood, self.untrained, self.steps = -min(best, before), -before, report.steps
         self.learned = best < before
         if not self.learned:  # training never helped: the base itself
             nn.init.zeros_(self.experts.last.weight)
@@ -244,8 +250,8 @@ def energy_discrepancy(low: float, high: float) -> EnergyDiscrepancy:
     return EnergyDiscrepancy(perturbation=GaussianNoise(t=LogUniform(low=low, high=high)), draws=4)
 
 
-def referenced_discrepancy(noise: Density) -> EnergyDiscrepancy:
-    """Energy discrepancy at a noise that forgets the datum: all rows are ranked among all draws of the reference."""
+def ranking(noise: Density) -> EnergyDiscrepancy:
+    """Energy discrepancy whose noise forgets the datum, known as ranking NCE: rows ranked among all draws of the noise."""
     return EnergyDiscrepancy(reference=noise, share=1.0, draws=1, among=None)
 
 

@@ -140,6 +140,7 @@ def _referenced(settings: Settings) -> Loss:
         draws=settings["draws"],
         reference=_normal(),
         share=settings["share"],
+        among=settings["among"],
     )
 
 
@@ -268,7 +269,8 @@ METHODS: dict[str, Method] = {
     "energy_discrepancy_reference": Method(
         "Energy discrepancy, reference",
         _single(_referenced),
-        _grid(lr=(8e-3,), share=(0.5, 0.8, 0.95), draws=(1, 2)),
+        _grid(lr=(8e-3,), share=(0.8, 0.95), draws=(1,), among=(None,))
+        + _grid(lr=(8e-3,), share=(0.8, 0.95), draws=(2,), among=(None, 1)),
         ours=True,
     ),
     "ranking_pairs": Method(

@@ -152,7 +152,7 @@ def test_the_weights_of_far_modes_count() -> None:
 
     small = GaussianNoise(t=0.1)
     assert abs(slope(EnergyDiscrepancy(perturbation=small))) < 1e-3
-    assert slope(EnergyDiscrepancy(perturbation=small, reference=_wide(1, 36.0))) > 0.05
+    assert slope(EnergyDiscrepancy(perturbation=small, reference=_wide(1, 36.0))) > 0.3
 
 
 def test_the_other_rows_have_the_plain_discrepancy() -> None:
@@ -167,7 +167,7 @@ def test_the_other_rows_have_the_plain_discrepancy() -> None:
     torch.testing.assert_close(found.values[3:], plain.values)
     reference = _wide(2)
     g = lambda r: energy(r) + reference.log_prob(r)  # noqa: E731
-    torch.testing.assert_close(found.values[:3], shared_contrast(g(x[:3]), g(drawn), 1.0, among=1))
+    torch.testing.assert_close(found.values[:3], shared_contrast(g(x[:3]), g(drawn), 1.0))
     assert found.draw_energy.shape == (40,)
 
 

@@ -80,7 +80,7 @@ def referenced_discrepancy(
     reference: Density,
     share: float = 0.5,
     draws: int,
-    among: int | None = 1,
+    among: int | None = None,
     w: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> ReferencedDiscrepancy:

@@ -33,7 +33,7 @@ class EnergyDiscrepancy:
             and contrasted with draws of this density that they share: see
             :func:`chainfree.functional.referenced_discrepancy`. Where the energy is tilted from a base, the base.
         share: of these rows, above 0 and at most 1.
-        among: draws of the reference that such a row is contrasted with at a time: 1 for pairs, ``None`` for all at once.
+        among: draws of the reference that such a row is contrasted with at a time: all at once, or 1 for pairs.
 
     Raises:
         ValueError: ``draws``, ``among`` or ``chunk`` below 1, ``w`` negative, ``share`` out of its range, or a reference with
@@ -46,7 +46,7 @@ class EnergyDiscrepancy:
     chunk: int | None = None
     reference: Density | None = None
     share: float = 0.5
-    among: int | None = 1
+    among: int | None = None
 
     def __post_init__(self) -> None:
         require_positive_int("draws", self.draws)
