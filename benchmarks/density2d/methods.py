@@ -138,15 +138,14 @@ def _referenced(settings: Settings) -> Loss:
     return EnergyDiscrepancy(
         perturbation=GaussianNoise(t=LogUniform(low=0.01, high=1.0)),
         draws=settings["draws"],
-        reference=_normal(),
+        reference=_normal(settings["scale"]),
         share=settings["share"],
-        among=settings["among"],
     )
 
 
 def _ranking(settings: Settings, among: int | None) -> Loss:
     """With all rows against the reference, no noise is left: energy discrepancy is the ranking form of NCE."""
-    return EnergyDiscrepancy(reference=_normal(), share=1.0, draws=settings["draws"], among=among)
+    return EnergyDiscrepancy(reference=_normal(settings["scale"]), share=1.0, draws=settings["draws"], among=among)
 
 
 def _vera(rows: Tensor, settings: Settings, seed: int) -> Trainable:
@@ -184,8 +183,8 @@ def _cooperative(rows: Tensor, settings: Settings, seed: int) -> Trainable:
 
 
 def _nce_normal(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-    ratio, scale = settings["noise"]
-    return Trainable(_energy(seed), NoiseContrastive(_normal(scale), ratio=ratio), _adam(settings))
+    noise = NoiseContrastive(_normal(settings["scale"]), ratio=settings["ratio"])
+    return Trainable(_energy(seed), noise, _adam(settings))
 
 
 def _nce_mixture(rows: Tensor, settings: Settings, seed: int) -> Trainable:
@@ -269,15 +268,16 @@ METHODS: dict[str, Method] = {
     "energy_discrepancy_reference": Method(
         "Energy discrepancy, reference",
         _single(_referenced),
-        _grid(lr=(8e-3,), share=(0.8, 0.95), draws=(1,), among=(None,))
-        + _grid(lr=(8e-3,), share=(0.8, 0.95), draws=(2,), among=(None, 1)),
+        _grid(lr=(8e-3,), share=(0.95,), draws=(1, 2), scale=(1.0, 1.3, 1.6)),
         ours=True,
     ),
     "ranking_pairs": Method(
-        "Ranking NCE, pairs", _single(lambda s: _ranking(s, 1)), _grid(lr=(4e-3, 8e-3), draws=(1, 2, 3))
+        "Ranking NCE, pairs", _single(lambda s: _ranking(s, 1)), _grid(lr=(8e-3,), draws=(1, 2), scale=(1.0, 1.3, 1.6))
     ),
     "ranking_all": Method(
-        "Ranking NCE, all draws", _single(lambda s: _ranking(s, None)), _grid(lr=(4e-3, 8e-3), draws=(1, 2, 3))
+        "Ranking NCE, all draws",
+        _single(lambda s: _ranking(s, None)),
+        _grid(lr=(8e-3,), draws=(1, 2), scale=(1.0, 1.3, 1.6)),
     ),
     "vera": Method(
         "VERA, weighted",
@@ -320,7 +320,7 @@ METHODS: dict[str, Method] = {
         _single(lambda s: FiniteDifferenceScoreMatching(step=s["step"])),
         _grid(lr=(1e-3, 4e-3), step=(0.03, 0.06, 0.12)),
     ),
-    "nce": Method("NCE, normal noise", _nce_normal, _grid(lr=(4e-3, 8e-3), noise=((1, 1.0), (3, 1.0), (1, 1.3)))),
+    "nce": Method("NCE, normal noise", _nce_normal, _grid(lr=(8e-3,), ratio=(1, 2), scale=(1.0, 1.3, 1.6))),
     "nce_mixture": Method("NCE, mixture noise", _nce_mixture, _grid(lr=(4e-3, 8e-3), components=(10, 20, 40))),
     "nce_flow": Method("NCE, flow noise", _nce_flow, _grid(lr=(4e-3, 8e-3), flow_steps=(50, 150, 300))),
     "flow_contrastive": Method(
