@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..blocks import rows_at_a_time
 from ..checks import energy_values, log_prob_values
 from ..typing import Density, Energy
-from .rows import rows_at_a_time
 
 __all__ = ["held_out_nll", "log_density_mse", "nll_gap"]
 

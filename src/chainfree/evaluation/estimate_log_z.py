@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from ..blocks import rows_at_a_time
 from ..checks import energy_values, require_finite, require_positive
 from ..energies.analytic import Gaussian
 from ..typing import Density, Energy
@@ -19,7 +20,6 @@ from .annealing import annealing_schedule, systematic
 from .importance import log_z_importance
 from .log_z import ROUNDING, LogZ, bound_margin
 from .quadrature import grid_log_z
-from .rows import rows_at_a_time
 
 __all__ = ["LogLikelihood", "LogZDisagreement", "LogZEstimate", "UpperBound", "estimate_log_z", "log_likelihood"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..blocks import rows_at_a_time
 from ..checks import energy_values, log_prob_values
 from ..typing import Density, Energy
 from .log_z import LogZ, log_mean_weight
-from .rows import rows_at_a_time
 
 __all__ = ["log_z_importance"]
 

@@ -9,17 +9,11 @@ from torch import Tensor
 
 from ..checks import require_finite, require_positive
 
-__all__ = ["chosen_bandwidth", "flat_pair", "flat_rows", "median_distance", "rows_at_a_time"]
+__all__ = ["chosen_bandwidth", "flat_pair", "flat_rows", "median_distance"]
 
 Rows = NDArray[np.float64]
 
-_MOST_ROWS, _MOST_ENTRIES = 1 << 16, 1 << 22
 _FOR_THE_MEDIAN = 1000  # rows: half a million distances know their median to a few thousandths
-
-
-def rows_at_a_time(x: Tensor) -> int:
-    """How many of the rows ``(N, *event)`` an energy is asked for at once: 65,536 short ones, fewer images."""
-    return max(1, min(_MOST_ROWS, _MOST_ENTRIES // max(1, x[:1].numel())))
 
 
 def flat_rows(name: str, x: Tensor, *, least: int = 2) -> Rows:
