@@ -15,6 +15,7 @@ __all__ = [
     "ContractError",
     "energy_values",
     "log_prob_values",
+    "logit_values",
     "require_eager",
     "require_finite",
     "require_floats",
@@ -78,6 +79,21 @@ def log_prob_values(density: Any, x: Tensor) -> Tensor:
             "(torch.distributions: wrap in Independent)"
         )
     return values
+
+
+def logit_values(classifier: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
+    """Evaluate ``classifier`` on ``x`` and hold it to ``(B, K)``, at least float32.
+
+    Raises:
+        ContractError: another shape.
+    """
+    values = classifier(x)
+    if values.shape != (x.shape[0], classes):
+        raise ContractError(
+            f"the network returned shape {tuple(values.shape)} for {x.shape[0]} rows; return one logit for each of "
+            f"{classes} classes, shape (B, {classes})"
+        )
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _describe(value: object) -> str:

@@ -1,6 +1,7 @@
 """Energies: networks, closed forms with known log Z, and ways to put them together."""
 
-from .analytic import AnalyticEnergy, Banana, DoubleWell, Funnel, Gaussian, GaussianMixture, Ring
+from .analytic import AnalyticEnergy, Banana, DoubleWell, Funnel, Gaussian, GaussianClasses, GaussianMixture, Ring
+from .classifier import ClassDensity, ClassEnergy, JointEnergy, TiltedLogits
 from .compose import Mixture, Sum, Tempered, Tilted
 from .conv import ConvNet
 from .coordinates import Coordinates, InCoordinates
@@ -14,14 +15,18 @@ __all__ = [
     "NICE",
     "AnalyticEnergy",
     "Banana",
+    "ClassDensity",
+    "ClassEnergy",
     "ConvNet",
     "Coordinates",
     "DoubleWell",
     "FourierMLP",
     "Funnel",
     "Gaussian",
+    "GaussianClasses",
     "GaussianMixture",
     "InCoordinates",
+    "JointEnergy",
     "Mixture",
     "ResNet",
     "Ring",
@@ -29,4 +34,5 @@ __all__ = [
     "Telescope",
     "Tempered",
     "Tilted",
+    "TiltedLogits",
 ]

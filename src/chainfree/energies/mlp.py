@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -11,33 +13,36 @@ from .layers import Activation, activation_layer, full_precision, normed
 __all__ = ["MLP", "FourierMLP"]
 
 
-def _perceptron(inputs: int, width: int, depth: int, activation: str, spectral_norm: bool) -> nn.Sequential:
+def _perceptron(
+    inputs: int, widths: Sequence[int], activation: str, *, spectral_norm: bool = False, outputs: int | None = None
+) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for _ in range(depth):
+    for width in widths:
         layers += [normed(nn.Linear(inputs, width), spectral_norm), activation_layer(activation)]
         inputs = width
     # the last layer sets the energy's scale, so the norm never binds it
-    return nn.Sequential(*layers, nn.Linear(inputs, 1))
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs or 1))
 
 
-def _energy(layers: nn.Sequential, x: Tensor) -> Tensor:
+def _values(layers: nn.Sequential, x: Tensor) -> Tensor:
     *hidden, last = layers
     for layer in hidden:
         x = layer(x)
     with full_precision(x):
         values: Tensor = last(x.float() if x.dtype == torch.bfloat16 else x)
-    return values.squeeze(-1)
+    return values
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron with one output.
+    """A multilayer perceptron with one output, or one for each class.
 
     Args:
         dim: features of a row.
-        width: units of a hidden layer.
-        depth: hidden layers.
+        width: units of every hidden layer, or those of each in turn.
+        depth: hidden layers, where ``width`` is one number.
         activation: smooth ones (``silu``, ``gelu``, ``softplus``) give energies with a usable gradient.
         spectral_norm: hold each hidden layer's largest singular value at one.
+        outputs: K logits in place of an energy, for :class:`chainfree.energies.JointEnergy`.
 
     Raises:
         ValueError: a size below 1 or an unknown activation.
@@ -50,21 +55,27 @@ class MLP(nn.Module):
         self,
         dim: int,
         *,
-        width: int = 128,
+        width: int | Sequence[int] = 128,
         depth: int = 3,
         activation: Activation = "silu",
         spectral_norm: bool = False,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         self.dim = dim
-        for name, value in [("dim", dim), ("width", width), ("depth", depth)]:
+        layers = width if isinstance(width, Sequence) else [width]
+        given = [("dim", dim), ("depth", depth), *(("width", w) for w in layers or [0])]
+        for name, value in given if outputs is None else [*given, ("outputs", outputs)]:
             require_positive_int(name, value)
-        self.layers = _perceptron(dim, width, depth, activation, spectral_norm)
+        widths = list(width) if isinstance(width, Sequence) else [width] * depth
+        self.outputs = outputs
+        self.layers = _perceptron(dim, widths, activation, spectral_norm=spectral_norm, outputs=outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Energy in nats, ``(B, dim) -> (B,)``."""
+        """Energy in nats, ``(B, dim) -> (B,)``, or logits, ``(B, K)``."""
         require_rows(x, (self.dim,), next(self.layers.parameters()))
-        return _energy(self.layers, x)
+        values = _values(self.layers, x)
+        return values.squeeze(-1) if self.outputs is None else values
 
 
 class FourierMLP(nn.Module):
@@ -102,11 +113,11 @@ class FourierMLP(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.frequencies: Tensor
         self.register_buffer("frequencies", scale * torch.randn(dim, features, generator=generator))
-        self.layers = _perceptron(2 * features, width, depth, activation, spectral_norm=False)
+        self.layers = _perceptron(2 * features, [width] * depth, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
         require_rows(x, (self.dim,), self.frequencies)
         with full_precision(x):
             phase = x @ self.frequencies
-        return _energy(self.layers, torch.cat([phase.sin(), phase.cos()], dim=-1))
+        return _values(self.layers, torch.cat([phase.sin(), phase.cos()], dim=-1)).squeeze(-1)
