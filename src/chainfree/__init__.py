@@ -28,6 +28,7 @@ from .batches import NoBatches, SampledBatches, batches
 from .checks import ContractError
 from .engine import Engine, FitReport, Guard, TrainingDivergedError
 from .fitting import fit_flow, fit_generator
+from .semi_supervised import SemiSupervisedBatches, semi_supervised_batches
 
 __all__ = [
     "ContractError",
@@ -36,6 +37,7 @@ __all__ = [
     "Guard",
     "NoBatches",
     "SampledBatches",
+    "SemiSupervisedBatches",
     "TrainingDivergedError",
     "__version__",
     "batches",
@@ -52,5 +54,6 @@ __all__ = [
     "perturbations",
     "plotting",
     "samplers",
+    "semi_supervised_batches",
     "typing",
 ]

@@ -18,7 +18,7 @@ from .checks import require_finite, require_positive_int
 from .streams import event_text, generator_at, require_whole, saved_position
 from .typing import Batch, Density
 
-__all__ = ["ArrayBatches", "NoBatches", "SampledBatches", "batches"]
+__all__ = ["ArrayBatches", "NoBatches", "SampledBatches", "batches", "checked_rows"]
 
 _BATCHES_PER_BLOCK = 64
 
@@ -50,6 +50,11 @@ def batches(
     tensor([[0., 1.],
             [2., 3.]])
     """
+    return ArrayBatches(*checked_rows(x, y), size=size, seed=seed, shuffle=shuffle)
+
+
+def checked_rows(x: Tensor | NDArray[Any], y: Tensor | NDArray[Any] | None) -> tuple[Tensor, Tensor | None]:
+    """Rows and labels as streams hold them: see :func:`batches` for what is converted and what refused."""
     rows = _tensor("x", x)
     if rows.dim() < 2 or not rows[:1].numel():
         remedy = "reshape to (N, 1)" if rows.dim() == 1 and len(rows) else "give at least one row of numbers"
@@ -66,7 +71,7 @@ def batches(
         labels = labels if labels.is_floating_point() else labels.to(torch.int64)
         require_finite("y", labels)
         labels = labels.to(rows.device)
-    return ArrayBatches(rows, labels, size=size, seed=seed, shuffle=shuffle)
+    return rows, labels
 
 
 class ArrayBatches:

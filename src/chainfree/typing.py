@@ -37,17 +37,26 @@ class Density(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows ``x`` of shape ``(B, *event)`` and, where there are labels, ``y`` of shape ``(B,)``."""
+    """Rows ``x`` of shape ``(B, *event)`` and, where there are labels, ``y`` of shape ``(B,)``, -1 where unlabelled.
+
+    The first ``labelled`` rows were drawn for their labels, more often than they occur: densities are to be learnt from the
+    others. A number that the host knows, so that nobody has to wait for the device to count.
+    """
 
     x: Tensor
     y: Tensor | None = None
+    labelled: int = 0
 
     def __len__(self) -> int:
         return len(self.x)
 
     def to(self, device: torch.device) -> Batch:
         """The same rows on another device (a no-op where they are there already)."""
-        return Batch(self.x.to(device), None if self.y is None else self.y.to(device))
+        return Batch(self.x.to(device), None if self.y is None else self.y.to(device), self.labelled)
+
+    def unlabelled(self) -> Batch:
+        """The rows that densities are learnt from."""
+        return Batch(self.x[self.labelled :]) if self.labelled else Batch(self.x)
 
 
 class Batches(Protocol):

@@ -10,6 +10,7 @@ from .noise_contrastive import conditional_noise_contrast, noise_contrast
 from .reference import ReferencedDiscrepancy, referenced_discrepancy, shared_contrast
 from .score_matching import exact_score_matching, sliced_score_matching
 from .stein import SteinTerms, stein_terms
+from .virtual_adversarial import virtual_adversarial_divergence
 
 __all__ = [
     "Contrast",
@@ -35,4 +36,5 @@ __all__ = [
     "sliced_score_matching",
     "stabilised_contrast",
     "stein_terms",
+    "virtual_adversarial_divergence",
 ]

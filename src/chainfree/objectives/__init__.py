@@ -3,6 +3,7 @@
 from .amortised import Amortised
 from .cooperative import Cooperative
 from .flow_contrastive import FlowContrastive
+from .joint import Joint, VirtualAdversarial
 from .learned_stein import LearnedStein
 from .meg import MEG, jensen_shannon_bound
 from .negatives import WeightedNegatives
@@ -17,10 +18,12 @@ __all__ = [
     "Amortised",
     "Cooperative",
     "FlowContrastive",
+    "Joint",
     "LearnedStein",
     "NoiseContrastive",
     "PersistentContrastiveDivergence",
     "Single",
+    "VirtualAdversarial",
     "WeightedNegatives",
     "jensen_shannon_bound",
 ]

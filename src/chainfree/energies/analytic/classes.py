@@ -83,8 +83,8 @@ class GaussianClasses(AnalyticEnergy):
         r"""From rows of which some are labelled.
 
         The start is scikit-learn's linear discriminant of the labelled rows, with Ledoit-Wolf shrinkage. Each of the
-        ``em_steps`` then weighs every unlabelled row by its :math:`p(y \mid x)` so far, and takes means, weights and covariance
-        from all rows (expectation maximisation: Dempster, Laird, Rubin, JRSS B 39, 1977). The likelihood of all rows rises;
+        ``em_steps`` then weighs every unlabelled row by its :math:`p(y \mid x)` so far, and takes means, weights and the
+        covariance from all rows (expectation maximisation: Dempster, Laird, Rubin, JRSS B 39, 1977). The likelihood rises;
         whether the mixture's parts stay the labels' classes is another matter, so choose ``em_steps`` by validation rows.
 
         Args:

@@ -1,0 +1,163 @@
+"""Joint energy models: a classifier whose logits are trained as an energy of the rows too.
+
+Grathwohl, Wang, Jacobsen, Duvenaud, Norouzi, Swersky, ICLR 2020, arXiv 1912.03263; with VERA in the place of Langevin chains,
+and with the classes' entropy on rows without labels, Grathwohl, Kelly, Hashemi, Norouzi, Swersky, Duvenaud, ICLR 2021, arXiv
+2010.04230.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter, functional
+
+from ..checks import require_non_negative, require_positive, require_positive_int
+from ..energies.classifier import JointEnergy
+from ..functional.virtual_adversarial import virtual_adversarial_divergence
+from ..typing import Batch, Energy, Loss, Objective, Update
+from .parameters import trainable
+from .single import Single
+
+__all__ = ["Joint", "VirtualAdversarial"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VirtualAdversarial:
+    """The term of :func:`chainfree.functional.virtual_adversarial_divergence` in a joint objective.
+
+    Args:
+        radius: ε, in units of the data over all features.
+        weight: of the term.
+        probe, steps: of the power method.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    radius: float
+    weight: float = 1.0
+    probe: float = 1e-2
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        require_positive("radius", self.radius)
+        require_non_negative("weight", self.weight)
+        require_positive("probe", self.probe)
+        require_positive_int("steps", self.steps)
+
+
+class Joint(nn.Module):
+    r"""Cross-entropy of the labelled rows, any training of the marginal energy on the others, and terms without labels.
+
+    .. math::
+        \alpha\,E[-\log p(y \mid x)] + \lambda\,L_{\text{energy}} + \beta\,E[H(p(\cdot \mid x))]
+        + \text{virtual adversarial}
+
+    The second term is whatever ``marginal`` yields for the player ``energy``; its other players keep their turns. If it has
+    several turns of the energy a round, the terms of the classes are in every one.
+
+    Rows: labels come from ``batch.y``, -1 where there is none. Of a batch with ``labelled`` rows at its front, as from
+    :func:`chainfree.semi_supervised_batches`, these are for the cross-entropy and the others for all other terms; of any
+    other batch, all rows are for all terms.
+
+    Args:
+        marginal: an objective or a loss for :math:`E(x) = -\log\sum_y e^{f_y(x)}`; ``None`` trains a classifier only.
+        marginal_weight: λ.
+        classification: α.
+        class_entropy: β: classes are to be decided where there is no label.
+        virtual_adversarial: the term, or ``None``.
+
+    Raises:
+        ValueError: a weight below 0.
+    """
+
+    def __init__(
+        self,
+        marginal: Objective | Loss | None,
+        *,
+        marginal_weight: float = 1.0,
+        classification: float = 1.0,
+        class_entropy: float = 0.0,
+        virtual_adversarial: VirtualAdversarial | None = None,
+    ) -> None:
+        super().__init__()
+        require_non_negative("marginal_weight", marginal_weight)
+        require_non_negative("classification", classification)
+        require_non_negative("class_entropy", class_entropy)
+        # a module is registered, so that it moves and is saved with this objective
+        self.marginal: Objective | None = None if marginal is None else _objective(marginal)
+        self.marginal_weight = marginal_weight
+        self.classification = classification
+        self.class_entropy = class_entropy
+        self.virtual_adversarial = virtual_adversarial
+
+    def players(self, energy: nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
+        """Those of the marginal objective; else the energy alone.
+
+        Raises:
+            TypeError: the energy is no :class:`chainfree.energies.JointEnergy`.
+        """
+        if not isinstance(energy, JointEnergy):
+            raise TypeError(
+                f"classes need a chainfree.energies.JointEnergy, got a {type(energy).__name__}; wrap the network in it"
+            )
+        return {"energy": trainable(energy)} if self.marginal is None else self.marginal.players(energy)
+
+    def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
+        """The turns of the marginal objective, with the terms of the classes in those of the energy."""
+        if self.marginal is None:
+            loss, metrics = self._classes(energy, batch, generator)
+            yield Update("energy", loss, {"loss": loss.detach(), **metrics})
+            return
+        for update in self.marginal.updates(energy, batch.unlabelled(), step, generator):
+            if update.player != "energy":
+                yield update
+                continue
+            loss, metrics = self._classes(energy, batch, generator)
+            yield Update("energy", self.marginal_weight * update.loss + loss, {**update.metrics, **metrics})
+
+    def _classes(self, energy: Energy, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        if batch.y is None:
+            raise ValueError("a joint objective needs labels, -1 where there is none; give y to the batches")
+        few = batch.labelled or len(batch)
+        without = self.class_entropy > 0 or self.virtual_adversarial is not None
+        logits_of = energy.logits  # type: ignore[attr-defined]
+        logits = logits_of(batch.x if without else batch.x[:few])
+        y = batch.y[:few]
+        known = (y >= 0).sum()
+        # not the mean: without any label that would be 0/0
+        summed = functional.cross_entropy(logits[:few], y, ignore_index=-1, reduction="sum")
+        cross_entropy = summed / known.clamp_min(1)
+        right = (logits[:few].argmax(1) == y).sum() / known.clamp_min(1)
+        loss = self.classification * cross_entropy
+        metrics = {"cross_entropy": cross_entropy.detach(), "accuracy": right.detach()}
+        if not without:
+            return loss, metrics
+        others = slice(batch.labelled, None)
+        if self.class_entropy > 0:
+            log_probs = torch.log_softmax(logits[others], dim=1)
+            entropy = -(log_probs.exp() * log_probs).sum(1).mean()
+            loss = loss + self.class_entropy * entropy
+            metrics["class_entropy"] = entropy.detach()
+        if self.virtual_adversarial is not None:
+            term = self.virtual_adversarial
+            divergence = virtual_adversarial_divergence(
+                logits_of,
+                batch.x[others],
+                radius=term.radius,
+                probe=term.probe,
+                steps=term.steps,
+                clean=logits[others],
+                generator=generator,
+            ).mean()
+            loss = loss + term.weight * divergence
+            metrics["virtual_adversarial"] = divergence.detach()
+        return loss, metrics
+
+
+def _objective(marginal: Objective | Loss) -> Objective:
+    return cast(Objective, marginal) if hasattr(marginal, "updates") else Single(marginal)

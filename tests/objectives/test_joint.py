@@ -1,0 +1,146 @@
+"""The joint objective, against its terms one by one, and trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import chainfree as cf
+from chainfree.energies import MLP, GaussianClasses, JointEnergy, TiltedLogits
+from chainfree.functional import virtual_adversarial_divergence
+from chainfree.objectives import Joint, VirtualAdversarial
+from chainfree.typing import Batch, Update
+
+
+def _seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def energy() -> JointEnergy:
+    torch.manual_seed(0)
+    return JointEnergy(MLP(2, width=8, outputs=3).double(), classes=3)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    x = torch.randn(9, 2, generator=_seeded(1), dtype=torch.float64)
+    return Batch(x, torch.tensor([0, 2, 1, 0, -1, -1, -1, -1, -1]), labelled=4)
+
+
+def _only(objective: Joint, energy: JointEnergy, batch: Batch) -> Update:
+    (update,) = objective.updates(energy, batch, 0, _seeded(7))
+    return update
+
+
+def test_a_classifier_alone_has_the_cross_entropy_of_its_labelled_rows(energy: JointEnergy, batch: Batch) -> None:
+    update = _only(Joint(None, classification=2.0), energy, batch)
+    assert batch.y is not None
+    expected = functional.cross_entropy(energy.logits(batch.x[:4]), batch.y[:4])
+    torch.testing.assert_close(update.loss, 2 * expected)
+    torch.testing.assert_close(update.metrics["cross_entropy"], expected.detach())
+    mixed = Batch(batch.x, batch.y)  # no row was drawn for its label
+    torch.testing.assert_close(_only(Joint(None), energy, mixed).loss, expected)
+
+
+def test_without_a_label_there_is_no_cross_entropy(energy: JointEnergy, batch: Batch) -> None:
+    unlabelled = Batch(batch.x, torch.full((9,), -1))
+    assert float(_only(Joint(None), energy, unlabelled).loss.detach()) == 0
+    with pytest.raises(ValueError, match="needs labels"):
+        _only(Joint(None), energy, Batch(batch.x))
+
+
+def test_all_terms_are_added_and_those_without_labels_are_over_the_other_rows(
+    energy: JointEnergy, batch: Batch
+) -> None:
+    loss = cf.losses.ScoreMatching()
+    objective = Joint(
+        loss,
+        marginal_weight=0.3,
+        class_entropy=0.7,
+        virtual_adversarial=VirtualAdversarial(radius=0.2, weight=0.4),
+    )
+    update = _only(objective, energy, batch)
+    assert batch.y is not None
+    others = batch.x[4:]
+    probabilities = torch.softmax(energy.logits(others), 1)
+    entropy = torch.distributions.Categorical(probabilities).entropy().mean()
+    divergence = virtual_adversarial_divergence(energy.logits, others, radius=0.2, generator=_seeded(7)).mean()
+    expected = (
+        0.3 * loss(energy, others).loss
+        + functional.cross_entropy(energy.logits(batch.x[:4]), batch.y[:4])
+        + 0.7 * entropy
+        + 0.4 * divergence
+    )
+    torch.testing.assert_close(update.loss, expected)
+    assert {"cross_entropy", "accuracy", "class_entropy", "virtual_adversarial"} <= set(update.metrics)
+
+
+def test_other_players_keep_their_turns(energy: JointEnergy, batch: Batch) -> None:
+    game = cf.objectives.VERA(cf.generators.ResidualGenerator(2, 2).double(), energy_steps=2)
+    objective = Joint(game)
+    assert list(objective.players(energy)) == list(game.players(energy))
+    turns = [(u.player, "cross_entropy" in u.metrics) for u in objective.updates(energy, batch, 0, _seeded())]
+    assert [t for t in turns if t[0] == "energy"] == [("energy", True)] * 2
+    assert ("generator", False) in turns
+    assert any(name.startswith("marginal.generator") for name in objective.state_dict())
+
+
+def test_only_joint_energies_have_classes() -> None:
+    with pytest.raises(TypeError, match="wrap the network in it"):
+        Joint(None).players(MLP(2))
+    for wrong in ({"classification": -1.0}, {"marginal_weight": -1.0}, {"class_entropy": float("nan")}):
+        with pytest.raises(ValueError, match="must be"):
+            Joint(None, **wrong)  # type: ignore[arg-type]
+
+
+def _moons(n: int) -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import make_moons
+
+    x, y = make_moons(n, noise=0.08, random_state=0)
+    return torch.from_numpy(x).float(), torch.from_numpy(y)
+
+
+@pytest.mark.parametrize(
+    ("terms", "least"),
+    [
+        ({"virtual_adversarial": VirtualAdversarial(radius=0.3), "class_entropy": 0.3}, 0.97),
+        ({}, 0.7),
+    ],
+)
+def test_rows_without_labels_help(terms: dict[str, Any], least: float) -> None:
+    x, y = _moons(1000)
+    hidden = torch.where(torch.arange(1000) < 10, y, -1)
+    torch.manual_seed(0)
+    energy = JointEnergy(MLP(2, width=64, depth=2, outputs=2), classes=2)
+    engine = cf.Engine(energy, Joint(None, **terms), seed=0, optimizer=cf.engine.OptimizerSettings(lr=3e-3))
+    engine.fit(cf.semi_supervised_batches(x, hidden, size=128, labelled=10, seed=0), steps=600)
+    trained = engine.averaged_energy()
+    assert isinstance(trained, JointEnergy)
+    accuracy = float((trained.logits(x).argmax(1) == y).float().mean())
+    assert accuracy > least
+    if not terms:
+        assert accuracy < 0.9
+
+
+def test_a_joint_model_learns_the_density_and_the_classes() -> None:
+    """Tilting normal classes on data that are no normals: both the likelihood and the accuracy gain."""
+    x, y = _moons(4000)
+    base = GaussianClasses.fit(x, y)
+    torch.manual_seed(0)
+    energy = JointEnergy(TiltedLogits(base, MLP(2, width=64, depth=2, outputs=2)), classes=2)
+    objective = Joint(cf.objectives.NoiseContrastive(base))
+    engine = cf.Engine(energy, objective, seed=0)
+    engine.fit(cf.batches(x, y=y, size=256, seed=0), steps=800)
+    trained = engine.averaged_energy()
+    assert isinstance(trained, JointEnergy)
+    log_z = cf.evaluation.log_z_quadrature(trained, [(-4, 5), (-4, 4)]).value
+    before, after = base.log_prob(x).mean(), -trained(x).mean() - log_z
+    assert float(after - before) > 0.3
+    right = (trained.logits(x).argmax(1) == y).float().mean()
+    assert float(right) > 0.99 > float((base.log_joint(x).argmax(1) == y).float().mean())
+    assert isinstance(objective.marginal, nn.Module)
