@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ _SHORT = {
     "sliced_score_matching": "sliced score matching",
     "meg": "MEG",
     "vera": "VERA",
+}
+_LOSSES = {
+    "nce": "NCE",
+    "energy_discrepancy_reference": "energy discrepancy with a reference",
+    "energy_discrepancy": "energy discrepancy",
+    "vera": "VERA",
+    "denoising": "denoising",
+    "persistent": "persistent CD",
 }
 PEERS = ("torchebm", "ebmkit")
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
@@ -30,6 +39,7 @@ def rendered(results: Path = RESULTS) -> str:
     chains, brackets = _figures(records, "samplers"), _figures(records, "log_z")
     holds = [held for by_dim in brackets["bracket_holds"].values() for held in by_dim.values()]
     widths = [width for by_dim in brackets["bracket_width"].values() for width in by_dim.values()]
+    plane = _figures(records, "density2d")
     papers = [gap for seeds in games["paper_gaps_by_seed"].values() for gap in seeds if gap is not None]
     one = samplers["by_seed"][0]
     likelihood = {method: values[0] for method, values in nice["log_likelihood"].items()}
@@ -104,8 +114,17 @@ def rendered(results: Path = RESULTS) -> str:
         ),
         (
             "log Z of the closed forms in 2, 10 and 50 dimensions: brackets that hold, over three seeds",
-            f"{sum(holds)} of {len(holds)}; median width {median(widths):.3f} nats, at most {max(widths):.2f}",
+            f"{sum(holds)} of {len(holds)}; median width {median(widths):.3f} nats, at most {max(widths):.2f}; "
+            "proposals near the energy, and exact draws of it for the upper bound",
             "log_z",
+        ),
+        (
+            f"{len(plane['gap'])} losses on {len(plane['first'])} planar densities, {plane['budget_s']:g} seconds each: median "
+            "gap",
+            "; ".join(f"{title} {_middle(plane['gap'][name]):.4f}" for name, title in _LOSSES.items())
+            + f"; NCE first on {sum(name.startswith('nce') for name in plane['first'].values())}, energy discrepancy or "
+            f"VERA tied with it on {len(plane['tied_ours'])}",
+            "density2d",
         ),
         (
             "10,000 chains of 1,000 trajectories by HMC in the plane, two threads",
@@ -116,7 +135,7 @@ def rendered(results: Path = RESULTS) -> str:
             "effective draws a second on a mixture, against TorchEBM 0.8.9 and ebmkit 0.16",
             "; ".join(
                 f"{sampler} {' and '.join(_ratio(chains['ess_ratio'], peer, sampler) for peer in PEERS)}"
-                for sampler in ("hmc", "mala", "tempering", "ula")
+                for sampler in chains["ess_ratio"][PEERS[-1]]
             ),
             "samplers",
         ),
@@ -142,6 +161,10 @@ def with_results(readme: str) -> str:
     """The README with the block between its markers written anew."""
     before, rest = readme.split(START)
     return before + START + rendered() + END + rest.split(END)[1]
+
+
+def _middle(gaps: dict[str, float | None]) -> float:
+    return statistics.median(gap for gap in gaps.values() if gap is not None)
 
 
 def _ratio(ratios: dict[str, dict[str, float]], peer: str, sampler: str) -> str:

@@ -1,8 +1,4 @@
-"""Every loss on eight planar densities with the settings that the search chose: ``python -m benchmarks.density2d``.
-
-With three seeds a lead is one if it is larger than 4.3 standard errors of its mean over seeds: Student's t at two degrees of
-freedom and 5%. All that the first does not lead are tied with it.
-"""
+"""Every loss on eight planar densities with the settings that the search chose: ``python -m benchmarks.density2d``."""
 
 from __future__ import annotations
 
@@ -10,17 +6,17 @@ import statistics
 from pathlib import Path
 
 from benchmarks.common import RESULTS
+from benchmarks.density2d import report
 from benchmarks.density2d.jobs import Job, outcomes
 from benchmarks.density2d.methods import METHODS
 from benchmarks.density2d.protocol import BATCH, BUDGET, DENSITIES, TEST, Outcome
+from benchmarks.density2d.report import judgement, mean_gap
 from benchmarks.density2d.search import DENSITIES as SEARCHED
 from benchmarks.density2d.search import read_settings
 from chainfree import plotting
-from chainfree.cli.tables import text_table
 from chainfree.experiments import Recorder
 
 SEEDS = (0, 1, 2)
-ERRORS = 4.303  # of a mean over three seeds
 UNSEEN = ("unequal_mixture", "moons", "pinwheel")  # neither searched on nor looked at while the methods were made
 EIGHT, ENOUGH, LONGER = "8gaussians", 0.1, 10  # who stays above that gap there gets so many times the seconds, once
 NOTES = RESULTS / "density2d.partial.jsonl"
@@ -40,19 +36,15 @@ def main() -> None:
         if job.seed == SEEDS[0]:
             images[job.method, job.density] = outcome.image or []
     gaps = {name: {density: _mean([o.gap for o in found[name, density]]) for density in DENSITIES} for name in METHODS}
-    first = {density: min(METHODS, key=lambda name: _or_infinite(gaps[name][density])) for density in DENSITIES}
-    tied = {density: _tied(found, first[density], density) for density in DENSITIES}
+    by_seed = _by(found, lambda o: o.gap)
     figures: dict[str, object] = {
         "budget_s": BUDGET,
         "batch": BATCH,
-        "first": first,
-        "first_ours": [d for d in DENSITIES if METHODS[first[d]].ours],
-        "tied": tied,
-        "tied_ours": [d for d in DENSITIES if any(METHODS[name].ours for name in tied[d])],
+        **judgement(by_seed),
         "unseen": UNSEEN,
         "searched": SEARCHED,
         "gap": gaps,
-        "gap_by_seed": _by(found, lambda o: o.gap),
+        "gap_by_seed": by_seed,
         "weight_error": {
             name: {d: _mean([o.weight_error for o in found[name, d]]) for d in DENSITIES if _weighs(found, d)}
             for name in METHODS
@@ -74,7 +66,7 @@ def main() -> None:
         },
         "settings": settings,
     }
-    slow = [name for name in METHODS if _or_infinite(gaps[name][EIGHT]) > ENOUGH]
+    slow = [name for name in METHODS if mean_gap(by_seed[name][EIGHT]) > ENOUGH]
     figures["longer"] = {
         "density": EIGHT,
         "budget_s": LONGER * BUDGET,
@@ -85,48 +77,15 @@ def main() -> None:
             )
         },
     }
-    order = sorted(METHODS, key=lambda name: statistics.median(_or_infinite(g) for g in gaps[name].values()))
-    table = [
-        [METHODS[name].title, *(_written(gaps[name][d]) + "=" * (name in tied[d]) for d in DENSITIES)] for name in order
-    ]
-    print(text_table(["mean NLL gap (nats); = first or tied", *DENSITIES], table))
     print(recorder.write(figures, packages=["zuko"]))
-    _draw(order, gaps, tied, images)
+    _draw(images)
     NOTES.unlink()
+    report.main()
 
 
-def _tied(found: dict[tuple[str, str], list[Outcome]], first: str, density: str) -> list[str]:
-    """The first, and all that it does not lead beyond chance, over equal seeds."""
-    tied = [first]
-    best = [outcome.gap for outcome in found[first, density]]
-    for name in METHODS:
-        gaps = [outcome.gap for outcome in found[name, density]]
-        if name == first or None in gaps or None in best:
-            continue
-        leads = [b - a for b, a in zip(gaps, best, strict=True)]  # type: ignore[operator]
-        if statistics.fmean(leads) < ERRORS * statistics.stdev(leads) / len(leads) ** 0.5:
-            tied.append(name)
-    return tied
-
-
-def _draw(
-    order: list[str],
-    gaps: dict[str, dict[str, float | None]],
-    tied: dict[str, list[str]],
-    images: dict[tuple[str, str], list[list[float]]],
-) -> None:
-    values = [[_or_infinite(gaps[name][d]) for d in DENSITIES] for name in order]
-    picture = plotting.heat_map(
-        [[min(max(v, 1e-4), 10.0) if v < float("inf") else float("nan") for v in row] for row in values],
-        rows=[METHODS[name].title for name in order],
-        columns=DENSITIES,
-        label="nats above the truth, at most 10",
-        title=f"Held-out NLL gap after {BUDGET:g} seconds, mean of {len(SEEDS)} seeds; framed: first or tied",
-        marked=[(order.index(name), column) for column, d in enumerate(DENSITIES) for name in tied[d]],
-    )
-    plotting.save(picture, RESULTS / "density2d.png")
-    for name in order:
-        sheet = plotting.density_sheet({d: images[name, d] for d in DENSITIES}, title=METHODS[name].title)
+def _draw(images: dict[tuple[str, str], list[list[float]]]) -> None:
+    for name, method in METHODS.items():
+        sheet = plotting.density_sheet({d: images[name, d] for d in DENSITIES}, title=method.title)
         plotting.save(sheet, Path(PICTURES) / f"{name}.png")
 
 
@@ -144,14 +103,6 @@ def _mean(values: list[float | None]) -> float | None:
     """``None`` where one of them is."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known and len(known) == len(values) else None
-
-
-def _or_infinite(value: float | None) -> float:
-    return float("inf") if value is None else value
-
-
-def _written(value: float | None) -> str:
-    return "failed" if value is None else f"{value:.4f}" if value < 10 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

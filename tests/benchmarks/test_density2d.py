@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from benchmarks.density2d.__main__ import _tied
 from benchmarks.density2d.methods import METHODS
-from benchmarks.density2d.protocol import Outcome, judged
+from benchmarks.density2d.protocol import DENSITIES, judged
+from benchmarks.density2d.report import judgement
 from benchmarks.density2d.search import read_settings
 
 from chainfree.datasets import toy_density
@@ -38,11 +38,14 @@ def test_mass_at_the_edge_is_no_result() -> None:
 
 
 def test_a_lead_within_chance_is_a_tie() -> None:
-    gaps = {name: [1.0, 1.1, 1.2] for name in METHODS}
-    first, near, far, failed, *_ = METHODS
-    gaps |= {first: [0.1, 0.2, 0.3], near: [0.1, 0.25, 0.3], far: [0.3, 0.4001, 0.5], failed: [0.1, None, 0.1]}  # type: ignore[dict-item]
-    found = {(name, "rings"): [Outcome(1, 1.0, gap=gap) for gap in values] for name, values in gaps.items()}
-    assert _tied(found, first, "rings") == [first, near]
+    """In ratios: a wild method is tied with nothing."""
+    first, near, far, wild, failed, *others = METHODS
+    runs: dict[str, list[float | None]] = {name: [1.0, 1.1, 1.2] for name in others}
+    runs |= {first: [0.1, 0.2, 0.3], near: [0.1, 0.25, 0.3], far: [0.3, 0.59, 0.9], wild: [0.3, 8.0, 1000.0]}
+    runs[failed] = [0.1, None, 0.1]
+    found = judgement({name: dict.fromkeys(DENSITIES, gaps) for name, gaps in runs.items()})
+    assert found["first"] == dict.fromkeys(DENSITIES, first)
+    assert found["tied"] == {density: [first, near] for density in DENSITIES}
 
 
 def test_the_settings_are_those_of_the_methods() -> None:
