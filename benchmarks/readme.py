@@ -119,8 +119,8 @@ def rendered(results: Path = RESULTS) -> str:
             "log_z",
         ),
         (
-            f"{len(plane['gap'])} losses on {len(plane['first'])} planar densities, {plane['budget_s']:g} seconds each: median "
-            "gap",
+            f"{len(plane['gap'])} losses on {len(plane['first'])} planar densities, {plane['budget_s']:g} seconds each: "
+            "median gap",
             "; ".join(f"{title} {_middle(plane['gap'][name]):.4f}" for name, title in _LOSSES.items())
             + f"; NCE first on {sum(name.startswith('nce') for name in plane['first'].values())}, energy discrepancy or "
             f"VERA tied with it on {len(plane['tied_ours'])}",
