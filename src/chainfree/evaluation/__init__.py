@@ -4,6 +4,7 @@ from .ais import Annealed, ais, reverse_ais
 from .annealing import AnnealingSchedule, annealing_schedule
 from .anomaly import AnomalyScores, anomaly_scores
 from .brackets import LogZBounds, log_z_bounds
+from .calibration import ClassifierScores, Reliability, classifier_scores, fit_temperature, reliability
 from .digit_classifier import classify_stacked, train_digit_classifier
 from .divergence import held_out_nll, log_density_mse, nll_gap
 from .estimate_log_z import LogLikelihood, LogZDisagreement, LogZEstimate, estimate_log_z, log_likelihood
@@ -21,6 +22,7 @@ __all__ = [
     "Annealed",
     "AnnealingSchedule",
     "AnomalyScores",
+    "ClassifierScores",
     "DensityCoverage",
     "LogLikelihood",
     "LogZ",
@@ -30,15 +32,18 @@ __all__ = [
     "MixtureModes",
     "ModeCoverage",
     "PrecisionRecall",
+    "Reliability",
     "SteinDiscrepancy",
     "TwoSampleTest",
     "ais",
     "annealing_schedule",
     "anomaly_scores",
+    "classifier_scores",
     "classifier_two_sample_test",
     "classify_stacked",
     "density_coverage",
     "estimate_log_z",
+    "fit_temperature",
     "held_out_nll",
     "log_density_mse",
     "log_likelihood",
@@ -49,6 +54,7 @@ __all__ = [
     "mode_coverage",
     "nll_gap",
     "precision_recall",
+    "reliability",
     "reverse_ais",
     "sliced_wasserstein",
     "squared_mmd",
