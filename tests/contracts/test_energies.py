@@ -21,8 +21,10 @@ from chainfree.energies import (
     FourierMLP,
     Funnel,
     Gaussian,
+    GaussianClasses,
     GaussianMixture,
     InCoordinates,
+    JointEnergy,
     Mixture,
     ResNet,
     Ring,
@@ -40,6 +42,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "ResNet": (lambda: ResNet(channels=3, widths=(4,), blocks=1), (3, 5, 7)),
     "Gaussian": (lambda: Gaussian([0.0, 1.0, 2.0]), (3,)),
     "GaussianMixture": (lambda: GaussianMixture(torch.zeros(4, 2)), (2,)),
+    "GaussianClasses": (lambda: GaussianClasses(torch.zeros(4, 2), torch.eye(2), torch.ones(4)), (2,)),
+    "JointEnergy": (lambda: JointEnergy(MLP(2, outputs=3), classes=3), (2,)),
+    "ClassEnergy": (lambda: JointEnergy(MLP(2, outputs=3), classes=3).given(1), (2,)),
     "Banana": (lambda: Banana(3), (3,)),
     "Funnel": (lambda: Funnel(4), (4,)),
     "Ring": (lambda: Ring((1.0, 2.0)), (2,)),
@@ -54,7 +59,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 def test_no_energy_is_left_out() -> None:
-    assert set(energies.__all__) - {"AnalyticEnergy", "Coordinates"} == set(CASES)  # a base class and a map
+    others = {
+        "AnalyticEnergy",
+        "ClassDensity",
+        "Coordinates",
+        "TiltedLogits",
+    }  # a base class, a protocol, a map, logits
+    assert set(energies.__all__) - others == set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import chainfree as cf
 from chainfree import objectives
 from chainfree.checks import ContractError
-from chainfree.energies import MLP, Gaussian
+from chainfree.energies import MLP, Gaussian, JointEnergy
 from chainfree.engine import Callback, Engine, latest_checkpoint
 from chainfree.entropy import HMCPosterior, ImportancePosterior, PreconditionedSteps, PriorBank
 from chainfree.generators import LatentGenerator, MLPGenerator
@@ -29,10 +29,12 @@ from chainfree.objectives import (
     Amortised,
     Cooperative,
     FlowContrastive,
+    Joint,
     LearnedStein,
     NoiseContrastive,
     PersistentContrastiveDivergence,
     Single,
+    VirtualAdversarial,
     WeightedNegatives,
 )
 from chainfree.samplers.chain import Chain
@@ -119,6 +121,13 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
         if find_spec("zuko")
         else {}
     ),
+    "joint": (
+        lambda: Joint(
+            EnergyDiscrepancy(draws=4), class_entropy=0.1, virtual_adversarial=VirtualAdversarial(radius=0.1)
+        ),
+        ["energy"],
+    ),
+    "joint-vera": (lambda: Joint(VERA(_net(), energy_steps=2)), ["energy", "energy", "generator"]),
     "amortised": (lambda: Amortised(_net(), samples=9, start=0.2, annealing=4), ["generator"]),
     "amortised-weighted": (
         lambda: Amortised(_net(), entropy=ImportancePosterior(2), samples=12, negatives=_weighted()),
@@ -133,8 +142,18 @@ def _seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def _network() -> MLP:
+    return MLP(2, width=6, depth=1, outputs=2)
+
+
 def _energy() -> nn.Module:
-    return MLP(2, width=6, depth=1)
+    """Rows' energy to all objectives, and a classifier to those that want one."""
+    return JointEnergy(_network(), classes=2)
+
+
+def _labels(rows: Tensor) -> Tensor:
+    """A third of them 0, a third 1, the others without."""
+    return torch.arange(len(rows)) % 3 - 1
 
 
 @pytest.fixture
@@ -201,7 +220,7 @@ def test_frozen_parameters_are_no_player_s(objective: Objective) -> None:
 def test_the_players_take_their_turns_in_order(name: str, objective: Objective, rows: Tensor) -> None:
     energy = _energy()
     for step in range(3):
-        turns = _play(objective, energy, Batch(rows[:8]), step=step, seed=step)
+        turns = _play(objective, energy, Batch(rows[:8], _labels(rows[:8])), step=step, seed=step)
         assert [turn.player for turn in turns] == CASES[name][1]
         for turn in turns:
             assert isinstance(turn, Update)
@@ -214,7 +233,7 @@ def test_every_player_moves_when_its_turn_has_come(objective: Objective, rows: T
     energy = _energy()
     players = objective.players(energy)
     before = {player: [p.detach().clone() for p in group] for player, group in players.items()}
-    for update in objective.updates(energy, Batch(rows[:8]), 0, _seeded()):
+    for update in objective.updates(energy, Batch(rows[:8], _labels(rows[:8])), 0, _seeded()):
         gradients = torch.autograd.grad(update.loss, list(players[update.player]), allow_unused=True)
         assert any(g is not None and bool(g.any()) for g in gradients), update.player
     # an objective itself steps nobody, and leaves no gradients
@@ -228,7 +247,7 @@ def test_all_randomness_is_the_given_source_s(name: str, rows: Tensor) -> None:
     first, energy = make(), _energy()
     before, losses = torch.get_rng_state(), []
     for seed in (1, 1, 2):
-        turns = _play(copy.deepcopy(first), copy.deepcopy(energy), Batch(rows[:8]), seed=seed)
+        turns = _play(copy.deepcopy(first), copy.deepcopy(energy), Batch(rows[:8], _labels(rows[:8])), seed=seed)
         losses.append(torch.stack([turn.loss.detach() for turn in turns]))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(losses[0], losses[1])
@@ -237,38 +256,31 @@ def test_all_randomness_is_the_given_source_s(name: str, rows: Tensor) -> None:
 
 def test_the_caller_s_batch_is_left_alone(objective: Objective, rows: Tensor) -> None:
     kept = rows.clone()
-    _play(objective, _energy(), Batch(rows))
+    _play(objective, _energy(), Batch(rows, _labels(rows)))
     assert torch.equal(rows, kept)
     assert not rows.requires_grad and rows.grad is None
 
 
 def test_an_energy_out_of_shape_is_refused(objective: Objective, rows: Tensor) -> None:
-    class Column(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = _energy()
-
+    class Column(JointEnergy):
         def forward(self, x: Tensor) -> Tensor:
-            return self.inner(x)[:, None]
+            return super().forward(x)[:, None]
 
     with pytest.raises(ContractError, match="squeeze the last axis"):
-        _play(objective, Column(), Batch(rows[:8]))
+        _play(objective, Column(_network(), classes=2), Batch(rows[:8], _labels(rows[:8])))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_not_finite_at_data_is_not_hidden(name: str, objective: Objective, rows: Tensor, bad: float) -> None:
-    class Spoilt(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = _energy()
+    class Spoilt(JointEnergy):
+        def logits(self, x: Tensor) -> Tensor:
+            spoilt = torch.where(x[:, :1] > rows[:8, 0].median(), bad, 1.0)
+            return -spoilt * super().logits(x).abs()
 
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.where(x[:, 0] > rows[:8, 0].median(), bad, 1.0) * self.inner(x).abs()
-
-    energy, turns = Spoilt(), []
+    energy, turns = Spoilt(_network(), classes=2), []
     if "energy" not in objective.players(energy):
         pytest.skip("it never sees data")
-    for update in objective.updates(energy, Batch(rows[:8]), 0, _seeded()):
+    for update in objective.updates(energy, Batch(rows[:8], _labels(rows[:8])), 0, _seeded()):
         turns.append(update)
         if update.player == "energy":  # no step, and nothing after it: the guard ends the round here
             break
@@ -338,17 +350,17 @@ def _everything(engine: Engine, data: Any) -> dict[str, Any]:
 def test_a_resumed_run_is_bitwise_the_uninterrupted_one(
     name: str, accumulate: int, rows: Tensor, tmp_path: Path
 ) -> None:
-    data = cf.batches(rows, size=8, seed=1)
+    data = cf.batches(rows, size=8, y=_labels(rows), seed=1)
     straight = _engine(name, 1, accumulate=accumulate)
-    start = _everything(straight, cf.batches(rows, size=8, seed=1))
+    start = _everything(straight, cf.batches(rows, size=8, y=_labels(rows), seed=1))
     straight.fit(data, steps=6)
     expected = _everything(straight, data)
     assert _differences(start["modules"], expected["modules"])  # it trains
 
     first = _engine(name, 1, stop=3, folder=tmp_path, accumulate=accumulate)
-    assert first.fit(cf.batches(rows, size=8, seed=1), steps=6).steps == 3
+    assert first.fit(cf.batches(rows, size=8, y=_labels(rows), seed=1), steps=6).steps == 3
     torch.manual_seed(12345)
-    data = cf.batches(rows, size=8, seed=1)
+    data = cf.batches(rows, size=8, y=_labels(rows), seed=1)
     second = _engine(name, 2, accumulate=accumulate)
     second.resume(latest_checkpoint(tmp_path))
     assert second.fit(data, steps=6).steps == 6
@@ -360,7 +372,7 @@ def test_the_engine_s_modes_train_it(name: str, options: dict[str, Any], rows: T
     objective = CASES[name][0]()
     engine = Engine(_energy(), objective, seed=7, **options)
     before = copy.deepcopy([m.state_dict() for m in (engine.energy, objective) if isinstance(m, nn.Module)])
-    engine.fit(cf.batches(rows, size=8, seed=1), steps=3)
+    engine.fit(cf.batches(rows, size=8, y=_labels(rows), seed=1), steps=3)
     after = [m.state_dict() for m in (engine.energy, objective) if isinstance(m, nn.Module)]
     assert _differences(before, after)
     assert all(torch.isfinite(value).all() and value.dtype != torch.bfloat16 for s in after for value in s.values())

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..blocks import rows_at_a_time
 from ..checks import ContractError, energy_values
 from ..typing import Energy
 
@@ -43,22 +42,13 @@ class MinusEnergy:
 def value_and_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """``function(x)``, ``(B,)``, and its gradient in the rows, ``(B, *event)``.
 
-    Neither carries a graph, the caller's ``x`` is not asked for a gradient, and no parameter gets one. More rows than memory
-    should hold a graph of are taken in parts.
+    Neither carries a graph, the caller's ``x`` is not asked for a gradient, and no parameter gets one.
 
     Raises:
         ContractError: the rows are no floats, there is no gradient in them, or the values are not ``(B,)``.
     """
     if not x.is_floating_point():
         raise ContractError(f"samplers take gradients in the rows, which are {x.dtype}; convert them to floats")
-    most = rows_at_a_time(x)
-    if len(x) > most:
-        parts = [_value_and_gradient(function, part) for part in x.split(most)]
-        return torch.cat([values for values, _ in parts]), torch.cat([gradient for _, gradient in parts])
-    return _value_and_gradient(function, x)
-
-
-def _value_and_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     minus = isinstance(function, MinusEnergy)
     rows = x.detach().requires_grad_()  # a new tensor: the caller's stays as it is
     with torch.enable_grad():

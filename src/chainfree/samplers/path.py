@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..blocks import rows_at_a_time
 from .gradients import value_and_gradient
 from .kernels import LogDensity
 
@@ -68,10 +69,21 @@ class Point(NamedTuple):
 
 
 def place(log_density: LogDensity, base: LogDensity | None, betas: Tensor, x: Tensor) -> Point:
-    """Rows ``(N, *event)`` at the places ``betas``, ``(K,)``: one forward and backward pass for all."""
-    target, slope = value_and_gradient(log_density, x)
-    from_base, base_slope = (None, None) if base is None else value_and_gradient(base, x)
+    """Rows ``(N, *event)`` at the places ``betas``, ``(K,)``: one forward and backward pass for all, or for as many as fit.
+
+    The densities must not know which row is which: with many, they are given some at a time.
+    """
+    target, slope = _in_parts(log_density, x)
+    from_base, base_slope = (None, None) if base is None else _in_parts(base, x)
     return Point(x.detach(), betas, target, slope, from_base, base_slope)
+
+
+def _in_parts(log_density: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
+    most = rows_at_a_time(x)
+    if len(x) <= most:
+        return value_and_gradient(log_density, x)
+    parts = [value_and_gradient(log_density, part) for part in x.split(most)]
+    return torch.cat([values for values, _ in parts]), torch.cat([gradient for _, gradient in parts])
 
 
 def _mix(betas: Tensor, target: Tensor, base: Tensor | None) -> Tensor:

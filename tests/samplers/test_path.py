@@ -1,4 +1,4 @@
-"""Values and gradients of many rows, in parts that memory can hold."""
+"""Points of the path: values and gradients of many rows, in parts that memory can hold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from chainfree.blocks import rows_at_a_time
 from chainfree.energies import GaussianMixture
-from chainfree.samplers.gradients import value_and_gradient
+from chainfree.samplers.path import place
 
 
 def test_more_rows_than_are_taken_at_once_have_the_same_values_and_gradients() -> None:
@@ -17,13 +17,13 @@ def test_more_rows_than_are_taken_at_once_have_the_same_values_and_gradients() -
 
     def watched(rows: Tensor) -> Tensor:
         asked.append(len(rows))
-        return energy(rows)
+        return -energy(rows)
 
-    values, gradient = value_and_gradient(watched, x)
+    found = place(watched, None, torch.ones(1, dtype=x.dtype), x)
     assert asked == [65_536, 70_000 - 65_536]
     rows = x.clone().requires_grad_()
-    torch.testing.assert_close(values, energy(rows).detach())
-    torch.testing.assert_close(gradient, torch.autograd.grad(energy(rows).sum(), rows)[0])
+    torch.testing.assert_close(found.target, -energy(rows).detach())
+    torch.testing.assert_close(found.target_gradient, -torch.autograd.grad(energy(rows).sum(), rows)[0])
 
 
 def test_fewer_images_than_short_rows_are_taken_at_once() -> None:
