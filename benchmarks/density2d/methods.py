@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from sklearn.mixture import GaussianMixture as SklearnMixture
 from torch import Tensor, nn
 
-from chainfree import fit_flow
-from chainfree.energies import FourierMLP, Gaussian, GaussianMixture, Telescope, Tilted
+from benchmarks.density2d.networks import FourierField, fitted_flow, fitted_mixture, normal, tilted_normal
+from chainfree.energies import FourierMLP, Telescope, Tilted
 from chainfree.engine import OptimizerSettings
 from chainfree.entropy import PriorBank
 from chainfree.generators import ResidualGenerator
@@ -80,36 +79,8 @@ class Method:
     ours: bool = False
 
 
-def _energy(seed: int) -> Tilted:
-    """The energy of most methods: a perceptron over Fourier features that tilts a standard normal.
-
-    Where a flow is the noise it is tilted in the normal's place; telescoping ratios have one such network a bridge.
-    """
-    return Tilted(_normal(), FourierMLP(2, seed=seed))
-
-
-def _normal(scale: float = 1.0) -> Gaussian:
-    return Gaussian(torch.zeros(2), scale**2 * torch.eye(2))
-
-
 def _adam(settings: Settings, betas: tuple[float, float] = (0.9, 0.999)) -> OptimizerSettings:
     return OptimizerSettings(lr=settings["lr"], betas=betas)
-
-
-def _mixture(rows: Tensor, components: int, seed: int) -> GaussianMixture:
-    """Fitted to at most 5,000 rows by scikit-learn, and a fifth of it a wide normal.
-
-    Between the modes a mixture has no mass, and the energy, which starts as a normal, would keep there what it has.
-    """
-    fitted = SklearnMixture(components, random_state=seed, reg_covar=1e-3, init_params="k-means++", max_iter=50)
-    fitted.fit(rows[:5000].double().numpy())
-    means = torch.cat([torch.from_numpy(fitted.means_), torch.zeros(1, 2)]).float()
-    covariances = torch.cat([torch.from_numpy(fitted.covariances_), 1.3**2 * torch.eye(2).double().unsqueeze(0)])
-    return GaussianMixture(means, covariances, weights=[*(0.8 * fitted.weights_), 0.2])
-
-
-def _flow(rows: Tensor, steps: int, seed: int) -> Flow:
-    return fit_flow(rows[:20_000], transforms=2, steps=steps, every=steps, held_out=0.05, lr=4e-3, seed=seed)
 
 
 def _grid(**choices: tuple[Any, ...]) -> tuple[Settings, ...]:
@@ -124,7 +95,7 @@ def _single(loss: Callable[[Settings], Loss]) -> Callable[[Tensor, Settings, int
     """A loss that needs nothing of the rows."""
 
     def make(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-        return Trainable(_energy(seed), loss(settings), _adam(settings))
+        return Trainable(tilted_normal(seed), loss(settings), _adam(settings))
 
     return make
 
@@ -138,18 +109,18 @@ def _referenced(settings: Settings) -> Loss:
     return EnergyDiscrepancy(
         perturbation=GaussianNoise(t=LogUniform(low=0.01, high=1.0)),
         draws=settings["draws"],
-        reference=_normal(settings["scale"]),
+        reference=normal(settings["scale"]),
         share=settings["share"],
     )
 
 
 def _ranking(settings: Settings, among: int | None) -> Loss:
     """With all rows against the reference, no noise is left: energy discrepancy is the ranking form of NCE."""
-    return EnergyDiscrepancy(reference=_normal(settings["scale"]), share=1.0, draws=settings["draws"], among=among)
+    return EnergyDiscrepancy(reference=normal(settings["scale"]), share=1.0, draws=settings["draws"], among=among)
 
 
 def _vera(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-    negatives = WeightedNegatives(defensive=_normal(1.5), share=settings["share"])
+    negatives = WeightedNegatives(defensive=normal(1.5), share=settings["share"])
     objective = VERA(
         ResidualGenerator(2, 2),
         entropy=PriorBank(),
@@ -157,7 +128,7 @@ def _vera(rows: Tensor, settings: Settings, seed: int) -> Trainable:
         negatives=negatives,
         samples=settings["samples"],
     )
-    return Trainable(_energy(seed), objective, _adam(settings, (0.5, 0.99)))
+    return Trainable(tilted_normal(seed), objective, _adam(settings, (0.5, 0.99)))
 
 
 def _meg(rows: Tensor, settings: Settings, seed: int) -> Trainable:
@@ -168,7 +139,7 @@ def _meg(rows: Tensor, settings: Settings, seed: int) -> Trainable:
         penalty_at="both",
         samples=256,
     )
-    return Trainable(_energy(seed), objective, _adam(settings, (0.5, 0.99)))
+    return Trainable(tilted_normal(seed), objective, _adam(settings, (0.5, 0.99)))
 
 
 def _cooperative(rows: Tensor, settings: Settings, seed: int) -> Trainable:
@@ -179,45 +150,45 @@ def _cooperative(rows: Tensor, settings: Settings, seed: int) -> Trainable:
         inference_steps=2,
         energy_square=settings["energy_square"],
     )
-    return Trainable(_energy(seed), objective, _adam(settings, (0.5, 0.99)))
+    return Trainable(tilted_normal(seed), objective, _adam(settings, (0.5, 0.99)))
 
 
 def _nce_normal(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-    noise = NoiseContrastive(_normal(settings["scale"]), ratio=settings["ratio"])
-    return Trainable(_energy(seed), noise, _adam(settings))
+    noise = NoiseContrastive(normal(settings["scale"]), ratio=settings["ratio"])
+    return Trainable(tilted_normal(seed), noise, _adam(settings))
 
 
 def _nce_mixture(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-    noise = _mixture(rows, settings["components"], seed)
-    return Trainable(_energy(seed), NoiseContrastive(noise, ratio=2), _adam(settings))
+    noise = fitted_mixture(rows, settings["components"], seed)
+    return Trainable(tilted_normal(seed), NoiseContrastive(noise, ratio=2), _adam(settings))
 
 
 def _nce_flow(rows: Tensor, settings: Settings, seed: int) -> Trainable:
     """The energy tilts the noise: a flow that is nowhere zero has no wide part to be added."""
-    noise = _flow(rows, settings["flow_steps"], seed)
+    noise = fitted_flow(rows, settings["flow_steps"], seed)
     energy = Tilted(noise, FourierMLP(2, seed=seed))
     return Trainable(energy, NoiseContrastive(noise, ratio=1), _adam(settings))
 
 
 def _flow_contrastive(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-    flow = _flow(rows, settings["flow_steps"], seed)
+    flow = fitted_flow(rows, settings["flow_steps"], seed)
     energy = Tilted(copy.deepcopy(flow), FourierMLP(2, seed=seed))
     optimizer = {"energy": _adam(settings), "flow": OptimizerSettings(lr=settings["flow_lr"])}
     return Trainable(energy, FlowContrastive(flow.requires_grad_()), optimizer)
 
 
 def _jumps(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-    pairs = JumpPairs(jump=_mixture(rows, settings["components"], seed), scale=settings["scale"])
-    return Trainable(_energy(seed), ConditionalNCE(pairs=pairs, draws=4), _adam(settings))
+    pairs = JumpPairs(jump=fitted_mixture(rows, settings["components"], seed), scale=settings["scale"])
+    return Trainable(tilted_normal(seed), ConditionalNCE(pairs=pairs, draws=4), _adam(settings))
 
 
 def _telescoping(rows: Tensor, settings: Settings, seed: int) -> Trainable:
     bridges = [FourierMLP(2, seed=10 * seed + k) for k in range(settings["bridges"])]
-    return Trainable(Telescope(_normal(), bridges), TelescopingRatios(power=1.5), _adam(settings))
+    return Trainable(Telescope(normal(), bridges), TelescopingRatios(power=1.5), _adam(settings))
 
 
 def _persistent(rows: Tensor, settings: Settings, seed: int) -> Trainable:
-    start, (step_size, adjusted) = _normal(1.5), settings["steps"]
+    start, (step_size, adjusted) = normal(1.5), settings["steps"]
     buffer = ReplayBuffer(start.sample(5000, generator=torch.Generator().manual_seed(seed)))
     objective = PersistentContrastiveDivergence(
         buffer,
@@ -226,36 +197,18 @@ def _persistent(rows: Tensor, settings: Settings, seed: int) -> Trainable:
         restarts=0.05,
         energy_square=settings["energy_square"],
     )
-    return Trainable(_energy(seed), objective, _adam(settings))
+    return Trainable(tilted_normal(seed), objective, _adam(settings))
 
 
 def _stein(rows: Tensor, settings: Settings, seed: int) -> Trainable:
     critic = FourierField(width=128, seed=seed + 1)
     objective = LearnedStein(critic, penalty=settings["penalty"], critic_steps=settings["critic_steps"])
-    return Trainable(_energy(seed), objective, _adam(settings, (0.5, 0.99)))
+    return Trainable(tilted_normal(seed), objective, _adam(settings, (0.5, 0.99)))
 
 
 def _likelihood(rows: Tensor, settings: Settings, seed: int) -> Trainable:
     flow = Flow(2, transforms=settings["transforms"], width=settings["width"])
     return Trainable(flow, MaximumLikelihood(), _adam(settings))
-
-
-class FourierField(nn.Module):
-    """A vector field with the features of the energies' network."""
-
-    def __init__(self, *, width: int, seed: int) -> None:
-        super().__init__()
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", FourierMLP(2, seed=seed).frequencies)
-        features = 2 * self.frequencies.shape[1]
-        self.layers = nn.Sequential(
-            nn.Linear(features, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        phase = x @ self.frequencies
-        field: Tensor = self.layers(torch.cat([phase.sin(), phase.cos()], dim=1))
-        return field
 
 
 METHODS: dict[str, Method] = {
@@ -355,7 +308,7 @@ METHODS: dict[str, Method] = {
         "Short runs",
         _single(
             lambda s: ShortRun(
-                initial=_normal(1.5),
+                initial=normal(1.5),
                 chain=Chain(steps=30, step_size=0.1, adjusted=True),
                 energy_square=s["energy_square"],
             )

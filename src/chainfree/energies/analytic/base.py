@@ -50,3 +50,9 @@ class AnalyticEnergy(nn.Module, ABC):
 
     def _uniform(self, *shape: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         return torch.rand(shape, generator=generator, device=like.device, dtype=like.dtype)
+
+    def _components(self, log_weights: Tensor, n: int, *, generator: torch.Generator | None) -> Tensor:
+        """Indices of ``n`` draws from the weights, by the inverse of their sum: multinomial refuses n = 0 and is slower."""
+        shares = log_weights.exp().cumsum(0)
+        u = self._uniform(n, like=shares, generator=generator) * shares[-1]
+        return torch.searchsorted(shares, u, right=True).clamp_(max=len(shares) - 1)

@@ -73,9 +73,7 @@ class GaussianClasses(AnalyticEnergy):
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, dim)``."""
-        shares = self.log_weights.exp().cumsum(0)
-        u = self._uniform(n, like=shares, generator=generator) * shares[-1]
-        classes = torch.searchsorted(shares, u, right=True).clamp_(max=len(shares) - 1)
+        classes = self._components(self.log_weights, n, generator=generator)
         return self.means[classes] + self._normal(n, self.dim, like=self.means, generator=generator) @ self.factor.T
 
     @classmethod

@@ -84,10 +84,7 @@ class GaussianMixture(AnalyticEnergy):
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, dim)``."""
-        # by the inverse of the cumulated weights: multinomial refuses n = 0 and is slower
-        shares = self.log_weights.exp().cumsum(0)
-        u = self._uniform(n, like=shares, generator=generator) * shares[-1]
-        component = torch.searchsorted(shares, u, right=True).clamp_(max=len(shares) - 1)
+        component = self._components(self.log_weights, n, generator=generator)
         noise = self._normal(n, self.dim, like=self.means, generator=generator)
         return self.means[component] + torch.einsum("nij,nj->ni", self.factor[component], noise)
 
