@@ -60,6 +60,8 @@ def test_a_single_sure_row_lies_in_the_last_bin() -> None:
     found = reliability(torch.tensor([[1000.0, 0.0]]), torch.tensor([0]), bins=5)
     assert found.shares.tolist() == [0, 0, 0, 0, 1]
     assert found.expected_error == 0
+    found = reliability(torch.tensor([[0.55, 0.45]]).log(), torch.tensor([0]), bins=10)
+    assert int(found.shares.argmax()) == 5  # from 0.5 to 0.6
 
 
 def test_what_cannot_be_judged_is_refused() -> None:

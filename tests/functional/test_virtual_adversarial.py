@@ -72,6 +72,9 @@ def test_the_clean_classes_are_held() -> None:
 
     expected = torch.autograd.functional.jacobian(value, WEIGHT)
     torch.testing.assert_close(layer.weight.grad, expected)
+    layer.weight.grad = None
+    virtual_adversarial_divergence(layer, x, radius=0.5, clean=layer(x), generator=_seeded()).sum().backward()
+    torch.testing.assert_close(layer.weight.grad, expected)
 
 
 def test_a_classifier_that_never_changes_has_no_direction_and_no_divergence() -> None:
