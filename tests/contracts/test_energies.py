@@ -32,6 +32,7 @@ from chainfree.energies import (
     Telescope,
     Tempered,
     Tilted,
+    WideResNet,
 )
 
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -40,6 +41,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "NICE": (lambda: NICE(3, width=8), (3,)),
     "ConvNet": (lambda: ConvNet(size=8, widths=(4,)), (1, 8, 8)),
     "ResNet": (lambda: ResNet(channels=3, widths=(4,), blocks=1), (3, 5, 7)),
+    "WideResNet": (lambda: WideResNet(depth=10, widen=1), (3, 5, 7)),
     "Gaussian": (lambda: Gaussian([0.0, 1.0, 2.0]), (3,)),
     "GaussianMixture": (lambda: GaussianMixture(torch.zeros(4, 2)), (2,)),
     "GaussianClasses": (lambda: GaussianClasses(torch.zeros(4, 2), torch.eye(2), torch.ones(4)), (2,)),

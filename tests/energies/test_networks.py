@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from chainfree.energies import MLP, ConvNet, FourierMLP, ResNet
+from chainfree.energies import MLP, ConvNet, FourierMLP, ResNet, WideResNet
 from chainfree.energies.layers import activation_layer, zero_last_layer_
 
 Network = tuple[Callable[[], nn.Module], tuple[int, ...]]
@@ -23,6 +23,7 @@ NETWORKS: dict[str, Network] = {
     "conv": (lambda: ConvNet(channels=2, size=9, widths=(4, 6)), (2, 9, 9)),
     "conv-spectral": (lambda: ConvNet(size=8, widths=(4,), spectral_norm=True), (1, 8, 8)),
     "resnet": (lambda: ResNet(channels=2, widths=(4, 6), blocks=2), (2, 9, 9)),
+    "wide-resnet": (lambda: WideResNet(depth=10, widen=1, channels=2), (2, 9, 9)),
     "resnet-spectral": (lambda: ResNet(widths=(4, 4), blocks=1, spectral_norm=True), (1, 8, 8)),
 }
 
@@ -122,7 +123,41 @@ def test_frequencies_have_the_asked_scale_and_features_are_sines_and_cosines() -
     x = torch.randn(6, 2, dtype=torch.float64)
     phase = x.numpy() @ network.frequencies.numpy()
     features = torch.from_numpy(np.concatenate([np.sin(phase), np.cos(phase)], axis=1))
-    torch.testing.assert_close(network(x), network.layers(features).squeeze(-1))
+    torch.testing.assert_close(network(x), network.layers(features))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda outputs: MLP(75, width=8, outputs=outputs),
+        lambda outputs: ConvNet(channels=3, size=5, widths=(4, 6), outputs=outputs),
+        lambda outputs: ResNet(channels=3, widths=(4, 6), blocks=1, outputs=outputs),
+        lambda outputs: WideResNet(depth=10, widen=1, outputs=outputs),
+    ],
+    ids=["mlp", "conv", "resnet", "wide-resnet"],
+)
+def test_logits_are_as_many_energies_over_the_same_features(make: Callable[[int | None], nn.Module]) -> None:
+    torch.manual_seed(0)
+    several, one = make(4), make(None)
+    shape = (2, 75) if isinstance(several, MLP) else (2, 3, 5, 5)
+    x = torch.randn(shape)
+    logits = several(x)
+    assert logits.shape == (2, 4)
+    weight, bias = list(several.state_dict())[-2:]
+    for k in range(4):
+        state = several.state_dict()
+        one.load_state_dict(state | {weight: state[weight][k : k + 1], bias: state[bias][k : k + 1]})
+        torch.testing.assert_close(one(x), logits[:, k])
+
+
+def test_wide_networks_have_as_many_convolutions_as_their_depth_says_and_weights_as_published() -> None:
+    small = WideResNet(depth=16, widen=2)
+    assert sum(isinstance(module, nn.Conv2d) for module in small.modules()) == 16
+    with torch.device("meta"):
+        full = WideResNet(outputs=10)
+    weights = sum(p.numel() for p in full.parameters()) / 1e6
+    assert weights == pytest.approx(36.5, abs=0.05)  # Zagoruyko and Komodakis, table 4: WRN-28-10
+    assert not any(isinstance(module, nn.modules.batchnorm._NormBase) for module in full.modules())
 
 
 @pytest.mark.parametrize(
@@ -141,6 +176,12 @@ def test_frequencies_have_the_asked_scale_and_features_are_sines_and_cosines() -
         (lambda: ConvNet(widths=(4, 0)), "widths must"),
         (lambda: ResNet(widths=()), "at least one stage"),
         (lambda: ResNet(blocks=0), "blocks must"),
+        (lambda: ResNet(outputs=0), "outputs must"),
+        (lambda: ConvNet(outputs=-2), "outputs must"),
+        (lambda: WideResNet(depth=27), "depth must be 6n \\+ 4, .*got 27"),
+        (lambda: WideResNet(depth=4), "depth must be 6n \\+ 4"),
+        (lambda: WideResNet(widen=0), "widen must"),
+        (lambda: WideResNet(depth=10, outputs=0), "outputs must"),
         (lambda: ResNet(activation="nope"), "activation must be one of"),  # type: ignore[arg-type]
     ],
 )

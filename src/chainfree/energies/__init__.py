@@ -9,6 +9,7 @@ from .mlp import MLP, FourierMLP
 from .nice import NICE
 from .resnet import ResNet
 from .telescope import Telescope
+from .wide_resnet import WideResNet
 
 __all__ = [
     "MLP",
@@ -35,4 +36,5 @@ __all__ = [
     "Tempered",
     "Tilted",
     "TiltedLogits",
+    "WideResNet",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_positive_int, require_rows
-from .layers import Activation, activation_layer, full_precision, normed
+from .layers import Activation, Head, activation_layer, normed
 
 __all__ = ["ConvNet"]
 
@@ -24,6 +24,7 @@ class ConvNet(nn.Module):
         widths: channels after each convolution.
         activation: as in :class:`chainfree.energies.MLP`.
         spectral_norm: hold each convolution's weight at norm one.
+        outputs: K logits in place of an energy, as in :class:`chainfree.energies.MLP`.
 
     Raises:
         ValueError: an image too small for the number of halvings, a size below 1, an unknown activation.
@@ -40,6 +41,7 @@ class ConvNet(nn.Module):
         widths: Sequence[int] = (32, 64, 128),
         activation: Activation = "silu",
         spectral_norm: bool = False,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         for name, value in [("channels", channels), ("size", size), *(("widths", w) for w in widths)]:
@@ -55,12 +57,10 @@ class ConvNet(nn.Module):
             layers += [normed(convolution, spectral_norm), activation_layer(activation)]
             channels, size = width, size // 2
         self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(channels * size * size, 1)
+        self.head = Head(channels * size * size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Energy in nats, ``(B, C, H, W) -> (B,)``."""
+        """Energy in nats, ``(B, C, H, W) -> (B,)``, or logits, ``(B, K)``."""
         require_rows(x, self._event, self.head.weight)
-        features = torch.flatten(self.features(x), 1)
-        with full_precision(features):
-            values: Tensor = self.head(features.float() if features.dtype == torch.bfloat16 else features)
-        return values.squeeze(-1)
+        values: Tensor = self.head(torch.flatten(self.features(x), 1))
+        return values

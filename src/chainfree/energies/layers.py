@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
 
-__all__ = ["Activation", "activation_layer", "full_precision", "normed", "zero_last_layer_"]
+from ..checks import require_positive_int
+
+__all__ = ["Activation", "Head", "activation_layer", "full_precision", "normed", "zero_last_layer_"]
 
 Activation = Literal["silu", "gelu", "softplus", "relu", "leaky_relu", "tanh", "elu"]
 
@@ -47,6 +49,32 @@ def normed(layer: Layer, spectral_norm: bool) -> Layer:
 def full_precision(x: Tensor) -> torch.autocast:
     """Switch autocast off: bf16 has three digits, too few for phases, log-densities and the energy's last sum."""
     return torch.autocast(x.device.type, enabled=False)
+
+
+class Head(nn.Linear):
+    """A network's last layer, in full precision: one energy a row, or K logits.
+
+    It sets the energy's scale, so no norm binds it.
+
+    Args:
+        features: of a row.
+        outputs: K, or ``None`` for an energy.
+
+    Raises:
+        ValueError: ``outputs`` below 1.
+    """
+
+    def __init__(self, features: int, outputs: int | None = None) -> None:
+        if outputs is not None:
+            require_positive_int("outputs", outputs)
+        super().__init__(features, 1 if outputs is None else outputs)
+        self.outputs = outputs
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(B, features)`` to ``(B,)``, or to ``(B, K)``."""
+        with full_precision(features):
+            values = super().forward(features.float() if features.dtype == torch.bfloat16 else features)
+        return values.squeeze(-1) if self.outputs is None else values
 
 
 def zero_last_layer_(network: nn.Module) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_positive, require_positive_int, require_rows
-from .layers import Activation, activation_layer, full_precision, normed
+from .layers import Activation, Head, activation_layer, full_precision, normed
 
 __all__ = ["MLP", "FourierMLP"]
 
@@ -20,17 +20,7 @@ def _perceptron(
     for width in widths:
         layers += [normed(nn.Linear(inputs, width), spectral_norm), activation_layer(activation)]
         inputs = width
-    # the last layer sets the energy's scale, so the norm never binds it
-    return nn.Sequential(*layers, nn.Linear(inputs, outputs or 1))
-
-
-def _values(layers: nn.Sequential, x: Tensor) -> Tensor:
-    *hidden, last = layers
-    for layer in hidden:
-        x = layer(x)
-    with full_precision(x):
-        values: Tensor = last(x.float() if x.dtype == torch.bfloat16 else x)
-    return values
+    return nn.Sequential(*layers, Head(inputs, outputs))
 
 
 class MLP(nn.Module):
@@ -64,18 +54,16 @@ class MLP(nn.Module):
         super().__init__()
         self.dim = dim
         layers = width if isinstance(width, Sequence) else [width]
-        given = [("dim", dim), ("depth", depth), *(("width", w) for w in layers or [0])]
-        for name, value in given if outputs is None else [*given, ("outputs", outputs)]:
+        for name, value in [("dim", dim), ("depth", depth), *(("width", w) for w in layers or [0])]:
             require_positive_int(name, value)
         widths = list(width) if isinstance(width, Sequence) else [width] * depth
-        self.outputs = outputs
         self.layers = _perceptron(dim, widths, activation, spectral_norm=spectral_norm, outputs=outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``, or logits, ``(B, K)``."""
         require_rows(x, (self.dim,), next(self.layers.parameters()))
-        values = _values(self.layers, x)
-        return values.squeeze(-1) if self.outputs is None else values
+        values: Tensor = self.layers(x)
+        return values
 
 
 class FourierMLP(nn.Module):
@@ -120,4 +108,5 @@ class FourierMLP(nn.Module):
         require_rows(x, (self.dim,), self.frequencies)
         with full_precision(x):
             phase = x @ self.frequencies
-        return _values(self.layers, torch.cat([phase.sin(), phase.cos()], dim=-1)).squeeze(-1)
+        values: Tensor = self.layers(torch.cat([phase.sin(), phase.cos()], dim=-1))
+        return values
