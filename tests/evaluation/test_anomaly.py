@@ -16,7 +16,10 @@ def test_they_are_scikit_learn_s_for_tensors_and_arrays() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 200)
     score = rng.normal(labels * 1.0, 1.0).round(1)  # with ties
-    wanted = AnomalyScores(roc_auc_score(labels, score), average_precision_score(labels, score))
+    normal = np.sort(score[labels == 0])
+    accepted = normal[int(np.ceil(0.95 * len(normal))) - 1]  # the least threshold that passes 95% of the normal rows
+    missed = float((score[labels == 1] <= accepted).mean())
+    wanted = AnomalyScores(roc_auc_score(labels, score), average_precision_score(labels, score), pytest.approx(missed))
     assert anomaly_scores(score, labels) == wanted
     assert anomaly_scores(torch.from_numpy(score), torch.from_numpy(labels)) == wanted
     assert anomaly_scores(torch.from_numpy(score), torch.from_numpy(labels).bool()) == wanted
@@ -24,10 +27,10 @@ def test_they_are_scikit_learn_s_for_tensors_and_arrays() -> None:
 
 def test_high_scores_mean_anomalies() -> None:
     labels = np.array([0, 0, 0, 1])
-    assert anomaly_scores(np.array([0.1, 0.2, 0.3, 0.9]), labels) == AnomalyScores(1.0, 1.0)
-    assert anomaly_scores(-np.array([0.1, 0.2, 0.3, 0.9]), labels) == AnomalyScores(0.0, 0.25)
+    assert anomaly_scores(np.array([0.1, 0.2, 0.3, 0.9]), labels) == AnomalyScores(1.0, 1.0, 0.0)
+    assert anomaly_scores(-np.array([0.1, 0.2, 0.3, 0.9]), labels) == AnomalyScores(0.0, 0.25, 1.0)
     # by hand: the anomaly beats two of three normal rows
-    assert anomaly_scores(np.array([0.1, 0.2, 0.9, 0.5]), labels) == AnomalyScores(pytest.approx(2 / 3), 0.5)
+    assert anomaly_scores(np.array([0.1, 0.2, 0.9, 0.5]), labels) == AnomalyScores(pytest.approx(2 / 3), 0.5, 1.0)
 
 
 @pytest.mark.parametrize(

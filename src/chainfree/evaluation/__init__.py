@@ -12,6 +12,7 @@ from .importance import log_z_importance
 from .log_z import LogZ
 from .mmd import squared_mmd
 from .modes import MixtureModes, ModeCoverage, mixture_modes, mode_coverage
+from .out_of_distribution import OutlierScores, outlier_scores
 from .precision_recall import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from .quadrature import log_z_quadrature
 from .stein_discrepancy import SteinDiscrepancy, stein_discrepancy
@@ -31,6 +32,7 @@ __all__ = [
     "LogZEstimate",
     "MixtureModes",
     "ModeCoverage",
+    "OutlierScores",
     "PrecisionRecall",
     "Reliability",
     "SteinDiscrepancy",
@@ -53,6 +55,7 @@ __all__ = [
     "mixture_modes",
     "mode_coverage",
     "nll_gap",
+    "outlier_scores",
     "precision_recall",
     "reliability",
     "reverse_ais",

@@ -1,0 +1,63 @@
+"""How unlike the data rows look to a joint energy.
+
+The largest class probability: Hendrycks and Gimpel, ICLR 2017, arXiv 1610.02136. The energy of rows: Liu, Wang, Owens, Li,
+NeurIPS 2020, arXiv 2010.03759. The gradient's norm: Grathwohl, Wang, Jacobsen, Duvenaud, Norouzi, Swersky, ICLR 2020, arXiv
+1912.03263.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import require_floats, require_positive_int
+from ..energies.classifier import JointEnergy
+
+__all__ = ["OutlierScores", "outlier_scores"]
+
+
+class OutlierScores(NamedTuple):
+    r"""Numbers that are high for rows unlike the data, for :func:`chainfree.evaluation.anomaly_scores`; each ``(N,)``.
+
+    Args:
+        max_probability: :math:`-\max_y p(y \mid x)`, from -1 to -1/K.
+        energy: :math:`E(x)` in nats.
+        gradient_norm: :math:`\lVert\nabla_x E(x)\rVert` in nats a unit of the data: high where the density falls off, though
+            rows of low density may well lie on a plain.
+    """
+
+    max_probability: Tensor
+    energy: Tensor
+    gradient_norm: Tensor
+
+
+def outlier_scores(energy: JointEnergy, x: Tensor, *, batch: int = 1000) -> OutlierScores:
+    """All scores of the rows, in one forward and one backward pass; no parameter gets a gradient.
+
+    Args:
+        energy: in evaluation mode, as :meth:`chainfree.Engine.averaged_energy` returns it.
+        x: floats ``(N, *event)``, N at least 1.
+        batch: rows at a time.
+
+    Raises:
+        ContractError: rows that are no floats, or logits of another shape.
+        ValueError: no rows, or ``batch`` below 1.
+    """
+    require_positive_int("batch", batch)
+    require_floats(x, "the gradient's norm")
+    if not len(x):
+        raise ValueError("there are no rows to score; give at least one")
+    parts = [_of_part(energy, part) for part in x.detach().split(batch)]
+    return OutlierScores(*(torch.cat(scores) for scores in zip(*parts, strict=True)))
+
+
+def _of_part(energy: JointEnergy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows = x.clone().requires_grad_()  # a new tensor: the caller's stays as it is
+    with torch.enable_grad():
+        logits = energy.logits(rows)
+        values = -torch.logsumexp(logits, dim=1)
+        (gradient,) = torch.autograd.grad(values.sum(), rows)
+    likeliest = torch.softmax(logits.detach(), dim=1).amax(1)
+    return -likeliest, values.detach(), gradient.flatten(1).norm(dim=1)
