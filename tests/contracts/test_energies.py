@@ -65,8 +65,9 @@ def test_no_energy_is_left_out() -> None:
         "AnalyticEnergy",
         "ClassDensity",
         "Coordinates",
+        "TemperedClasses",
         "TiltedLogits",
-    }  # a base class, a protocol, a map, logits
+    }  # a base class, a protocol, a map, a density of rows and classes, logits
     assert set(energies.__all__) - others == set(CASES)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from chainfree.checks import ContractError
-from chainfree.energies import MLP, ClassEnergy, GaussianClasses, JointEnergy, TiltedLogits
+from chainfree.energies import MLP, ClassEnergy, GaussianClasses, JointEnergy, TemperedClasses, TiltedLogits
 
 
 def _base() -> GaussianClasses:
@@ -36,6 +36,21 @@ def test_a_tilt_starts_as_its_base() -> None:
     torch.testing.assert_close(energy(x), -base.log_prob(x))
     torch.testing.assert_close(energy.class_log_probs(x), torch.log_softmax(base.log_joint(x), 1))
     assert all(name.startswith("network.network") for name, p in energy.named_parameters() if p.requires_grad)
+
+
+def test_tempered_classes_keep_the_density_of_rows_and_lose_certainty() -> None:
+    base, x = _base(), _rows()
+    tempered = TemperedClasses(base, 3.0).log_joint(x)
+    torch.testing.assert_close(torch.logsumexp(tempered, 1), base.log_prob(x))
+    roots = torch.softmax(base.log_joint(x), 1) ** (1 / 3)
+    torch.testing.assert_close(torch.softmax(tempered, 1), roots / roots.sum(1, keepdim=True))
+    torch.testing.assert_close(TemperedClasses(base, 1.0).log_joint(x), base.log_joint(x))
+    tilt = TiltedLogits(TemperedClasses(base, 3.0), MLP(2, width=8, outputs=3).double())
+    torch.testing.assert_close(tilt(x), tempered)
+    with pytest.raises(ValueError, match="temperature must"):
+        TemperedClasses(base, 0.0)
+    with pytest.raises(TypeError, match="log_joint"):
+        TemperedClasses(nn.Identity(), 2.0)  # type: ignore[arg-type]
 
 
 def test_wrong_shapes_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -62,22 +63,60 @@ def test_all_terms_are_added_and_those_without_labels_are_over_the_other_rows(
         loss,
         marginal_weight=0.3,
         class_entropy=0.7,
+        class_balance=0.6,
+        class_shares=(0.5, 0.3, 0.2),
         virtual_adversarial=VirtualAdversarial(radius=0.2, weight=0.4),
+        energy_square=0.05,
     )
     update = _only(objective, energy, batch)
     assert batch.y is not None
     others = batch.x[4:]
     probabilities = torch.softmax(energy.logits(others), 1)
     entropy = torch.distributions.Categorical(probabilities).entropy().mean()
+    mean = probabilities.mean(0)
     divergence = virtual_adversarial_divergence(energy.logits, others, radius=0.2, generator=_seeded(7)).mean()
     expected = (
         0.3 * loss(energy, others).loss
         + functional.cross_entropy(energy.logits(batch.x[:4]), batch.y[:4])
         + 0.7 * entropy
+        + 0.6 * (mean * (mean / torch.tensor([0.5, 0.3, 0.2])).log()).sum()
         + 0.4 * divergence
+        + 0.05 * energy(batch.x[:4]).square().mean()
     )
     torch.testing.assert_close(update.loss, expected)
     assert {"cross_entropy", "accuracy", "class_entropy", "virtual_adversarial"} <= set(update.metrics)
+
+
+def test_rows_and_classes_share_most_information_where_answers_are_sure_and_balanced(
+    energy: JointEnergy, batch: Batch
+) -> None:
+    """With equal weights the two terms are log K less the mutual information of row and class."""
+    update = _only(Joint(None, classification=0.0, class_entropy=1.0, class_balance=1.0), energy, batch)
+    p = torch.softmax(energy.logits(batch.x[4:]), 1).detach()
+    joint = p / len(p)
+    information = (joint * (joint / (joint.sum(0) * joint.sum(1, keepdim=True))).log()).sum()
+    assert float(update.loss.detach()) == pytest.approx(math.log(3) - float(information))
+
+
+def test_shares_are_refused_that_are_none_or_of_other_classes(energy: JointEnergy, batch: Batch) -> None:
+    for shares in ((0.5, 0.6), (1.0, 0.0)):
+        with pytest.raises(ValueError, match="class_shares must"):
+            Joint(None, class_balance=1.0, class_shares=shares)
+    with pytest.raises(ValueError, match="3 classes and 2 class_shares"):
+        _only(Joint(None, class_balance=1.0, class_shares=(0.5, 0.5)), energy, batch)
+
+
+def test_the_level_of_a_tilt_is_held_to_its_base_s(batch: Batch) -> None:
+    base = GaussianClasses(torch.randn(3, 2).double(), torch.eye(2).double(), torch.ones(3).double())
+    tilt = JointEnergy(TiltedLogits(base, MLP(2, width=8, outputs=3).double()), classes=3)
+    loss = cf.losses.ScoreMatching()
+    plain, held = Joint(loss, energy_square=0.0), Joint(loss, energy_square=2.0)
+    # it has not moved yet, so there is nothing to hold
+    torch.testing.assert_close(_only(held, tilt, batch).loss, _only(plain, tilt, batch).loss)
+    with torch.no_grad():
+        tilt.network.network.layers[-1].bias += 3.0
+    raised = _only(held, tilt, batch).loss - _only(plain, tilt, batch).loss
+    assert float(raised.detach()) == pytest.approx(2.0 * 3.0**2)
 
 
 def test_other_players_keep_their_turns(energy: JointEnergy, batch: Batch) -> None:
@@ -93,7 +132,12 @@ def test_other_players_keep_their_turns(energy: JointEnergy, batch: Batch) -> No
 def test_only_joint_energies_have_classes() -> None:
     with pytest.raises(TypeError, match="wrap the network in it"):
         Joint(None).players(MLP(2))
-    for wrong in ({"classification": -1.0}, {"marginal_weight": -1.0}, {"class_entropy": float("nan")}):
+    for wrong in (
+        {"classification": -1.0},
+        {"marginal_weight": -1.0},
+        {"class_entropy": float("nan")},
+        {"energy_square": -1.0},
+    ):
         with pytest.raises(ValueError, match="must be"):
             Joint(None, **wrong)  # type: ignore[arg-type]
 

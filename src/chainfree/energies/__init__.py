@@ -1,7 +1,7 @@
 """Energies: networks, closed forms with known log Z, and ways to put them together."""
 
 from .analytic import AnalyticEnergy, Banana, DoubleWell, Funnel, Gaussian, GaussianClasses, GaussianMixture, Ring
-from .classifier import ClassDensity, ClassEnergy, JointEnergy, TiltedLogits
+from .classifier import ClassDensity, ClassEnergy, JointEnergy, TemperedClasses, TiltedLogits
 from .compose import Mixture, Sum, Tempered, Tilted
 from .conv import ConvNet
 from .coordinates import Coordinates, InCoordinates
@@ -34,6 +34,7 @@ __all__ = [
     "Sum",
     "Telescope",
     "Tempered",
+    "TemperedClasses",
     "Tilted",
     "TiltedLogits",
     "WideResNet",

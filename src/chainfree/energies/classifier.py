@@ -11,10 +11,10 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ..checks import ContractError, logit_values, require_positive_int
+from ..checks import ContractError, logit_values, require_positive, require_positive_int
 from .layers import full_precision, zero_last_layer_
 
-__all__ = ["ClassDensity", "ClassEnergy", "JointEnergy", "TiltedLogits"]
+__all__ = ["ClassDensity", "ClassEnergy", "JointEnergy", "TemperedClasses", "TiltedLogits"]
 
 
 class ClassDensity(Protocol):
@@ -71,6 +71,19 @@ class JointEnergy(nn.Module):
         r""":math:`\log p(y \mid x)` in nats, ``(B, K)``."""
         return torch.log_softmax(self.logits(x), dim=1)
 
+    def departure(self, x: Tensor, logits: Tensor) -> Tensor:
+        """How far energies are from those of the base that the logits are tilted from, or from 0, in nats, ``(B,)``.
+
+        Args:
+            x: rows, ``(B, *event)``.
+            logits: of these rows, ``(B, K)``.
+        """
+        level = torch.logsumexp(logits, dim=1)
+        if not isinstance(self.network, TiltedLogits):
+            return -level
+        with torch.no_grad(), full_precision(x):
+            return torch.logsumexp(self.network.base.log_joint(x), dim=1) - level
+
     def given(self, y: int) -> ClassEnergy:
         """The energy of the rows of one class.
 
@@ -109,10 +122,7 @@ class TiltedLogits(nn.Module):
 
     def __init__(self, base: ClassDensity, network: nn.Module) -> None:
         super().__init__()
-        if not callable(getattr(base, "log_joint", None)):
-            raise TypeError(
-                f"base must be a density over rows and classes with log_joint(x), got a {type(base).__name__}"
-            )
+        _require_class_density(base)
         if isinstance(base, nn.Module):
             base.requires_grad_(False)
         zero_last_layer_(network)
@@ -134,3 +144,37 @@ class TiltedLogits(nn.Module):
                 "the network one output a class"
             )
         return log_base + correction
+
+
+class TemperedClasses(nn.Module):
+    r"""The same density of rows with less certain classes: :math:`p_0(x)\,p_0(y \mid x)^{1/T} / \sum_k p_0(k \mid x)^{1/T}`.
+
+    Generative classifiers count every feature as new evidence, also where one repeats what another has said, and are
+    far too sure with many features. One number mends most of it, and the density of rows stays what it was.
+
+    Args:
+        base: p_0, a density over rows and classes; a module is held as a part of this one.
+        temperature: T, above 0; above 1 for less certainty.
+
+    Raises:
+        TypeError: the base has no ``log_joint``.
+        ValueError: a temperature that is not above 0.
+    """
+
+    def __init__(self, base: ClassDensity, temperature: float) -> None:
+        super().__init__()
+        _require_class_density(base)
+        require_positive("temperature", temperature)
+        self.base = base
+        self.temperature = temperature
+
+    def log_joint(self, x: Tensor, /) -> Tensor:
+        r""":math:`\log p(x, y)` in nats, ``(B, *event) -> (B, K)``."""
+        log_joint = self.base.log_joint(x)
+        log_rows = torch.logsumexp(log_joint, dim=1, keepdim=True)
+        return log_rows + torch.log_softmax((log_joint - log_rows) / self.temperature, dim=1)
+
+
+def _require_class_density(base: ClassDensity) -> None:
+    if not callable(getattr(base, "log_joint", None)):
+        raise TypeError(f"base must be a density over rows and classes with log_joint(x), got a {type(base).__name__}")

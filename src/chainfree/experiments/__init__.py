@@ -11,6 +11,7 @@ from .ablation import Ablation
 from .dimensions import Dimensions
 from .ed_then_generator import EDThenGenerator
 from .entropy_bias_variance import EntropyBiasVariance
+from .joint import JointComparison, JointSearch
 from .nearsightedness import Nearsightedness
 from .nice_mnist import NiceMNIST
 from .record import Recorder
@@ -25,6 +26,8 @@ __all__ = [
     "EDThenGenerator",
     "EntropyBiasVariance",
     "Experiment",
+    "JointComparison",
+    "JointSearch",
     "Nearsightedness",
     "NiceMNIST",
     "Recorder",
@@ -57,4 +60,6 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "entropy_bias_variance": EntropyBiasVariance,
     "toy_lambda": ToyLambda,
     "dimensions": Dimensions,
+    "joint_comparison": JointComparison,
+    "joint_search": JointSearch,
 }

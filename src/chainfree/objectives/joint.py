@@ -7,6 +7,7 @@ and with the classes' entropy on rows without labels, Grathwohl, Kelly, Hashemi,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -23,6 +24,8 @@ from .parameters import trainable
 from .single import Single
 
 __all__ = ["Joint", "VirtualAdversarial"]
+
+_ROUNDING = 1e-6  # of shares that were divided by their sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,8 @@ class Joint(nn.Module):
 
     .. math::
         \alpha\,E[-\log p(y \mid x)] + \lambda\,L_{\text{energy}} + \beta\,E[H(p(\cdot \mid x))]
-        + \text{virtual adversarial}
+        + \beta'\,\mathrm{KL}(E[p(\cdot \mid x)] \,\|\, \pi)
+        + \text{virtual adversarial} + \kappa\,E[E(x)^2]
 
     The second term is whatever ``marginal`` yields for the player ``energy``; its other players keep their turns. If it has
     several turns of the energy a round, the terms of the classes are in every one.
@@ -64,12 +68,21 @@ class Joint(nn.Module):
     :func:`chainfree.semi_supervised_batches`, these are for the cross-entropy and the others for all other terms; of any
     other batch, all rows are for all terms.
 
+    The last term is over the labelled rows. Cross-entropy does not know the logits' common level, and no loss of the marginal
+    knows more of it than differences, so it drifts until numbers lose their digits; a small κ holds it where it is free to
+    be, near zero or near the base's of :class:`chainfree.energies.TiltedLogits`.
+
     Args:
         marginal: an objective or a loss for :math:`E(x) = -\log\sum_y e^{f_y(x)}`; ``None`` trains a classifier only.
         marginal_weight: λ.
         classification: α.
         class_entropy: β: classes are to be decided where there is no label.
+        class_balance: β': answers are to have the shares π over a batch's unlabelled rows. With :math:`\beta = \beta'` and
+            equal shares these two maximise the mutual information of rows and classes (Krause, Perona, Gomes, NeurIPS
+            2010); without the second, a network that has few labels may well decide for one class everywhere.
+        class_shares: π, positive numbers that sum to one; equal ones by default.
         virtual_adversarial: the term, or ``None``.
+        energy_square: κ; without a marginal nothing is held.
 
     Raises:
         ValueError: a weight below 0.
@@ -82,18 +95,31 @@ class Joint(nn.Module):
         marginal_weight: float = 1.0,
         classification: float = 1.0,
         class_entropy: float = 0.0,
+        class_balance: float = 0.0,
+        class_shares: Sequence[float] | None = None,
         virtual_adversarial: VirtualAdversarial | None = None,
+        energy_square: float = 1e-3,
     ) -> None:
         super().__init__()
         require_non_negative("marginal_weight", marginal_weight)
         require_non_negative("classification", classification)
         require_non_negative("class_entropy", class_entropy)
+        require_non_negative("class_balance", class_balance)
+        require_non_negative("energy_square", energy_square)
+        if class_shares is not None:
+            for share in class_shares:
+                require_positive("class_shares", share)
+            if abs(sum(class_shares) - 1) > _ROUNDING:
+                raise ValueError(f"class_shares must sum to one, got {sum(class_shares)!r}; divide by their sum")
         # a module is registered, so that it moves and is saved with this objective
         self.marginal: Objective | None = None if marginal is None else _objective(marginal)
         self.marginal_weight = marginal_weight
         self.classification = classification
         self.class_entropy = class_entropy
+        self.class_balance = class_balance
+        self.class_shares = None if class_shares is None else tuple(class_shares)
         self.virtual_adversarial = virtual_adversarial
+        self.energy_square = energy_square
 
     def players(self, energy: nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
         """Those of the marginal objective; else the energy alone.
@@ -121,11 +147,13 @@ class Joint(nn.Module):
             yield Update("energy", self.marginal_weight * update.loss + loss, {**update.metrics, **metrics})
 
     def _classes(self, energy: Energy, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        joint = cast(JointEnergy, energy)  # players() has looked; compiled, it is of another type
         if batch.y is None:
             raise ValueError("a joint objective needs labels, -1 where there is none; give y to the batches")
         few = batch.labelled or len(batch)
-        without = self.class_entropy > 0 or self.virtual_adversarial is not None
-        logits_of = energy.logits  # type: ignore[attr-defined]
+        decided = self.class_entropy > 0 or self.class_balance > 0
+        without = decided or self.virtual_adversarial is not None
+        logits_of = joint.logits
         logits = logits_of(batch.x if without else batch.x[:few])
         y = batch.y[:few]
         known = (y >= 0).sum()
@@ -135,14 +163,17 @@ class Joint(nn.Module):
         right = (logits[:few].argmax(1) == y).sum() / known.clamp_min(1)
         loss = self.classification * cross_entropy
         metrics = {"cross_entropy": cross_entropy.detach(), "accuracy": right.detach()}
+        if self.marginal is not None and self.energy_square > 0:
+            loss = loss + self.energy_square * joint.departure(batch.x[:few], logits[:few]).square().mean()
         if not without:
             return loss, metrics
         others = slice(batch.labelled, None)
-        if self.class_entropy > 0:
+        if decided:
             log_probs = torch.log_softmax(logits[others], dim=1)
             entropy = -(log_probs.exp() * log_probs).sum(1).mean()
-            loss = loss + self.class_entropy * entropy
-            metrics["class_entropy"] = entropy.detach()
+            imbalance = self._imbalance(log_probs)
+            loss = loss + self.class_entropy * entropy + self.class_balance * imbalance
+            metrics |= {"class_entropy": entropy.detach(), "class_imbalance": imbalance.detach()}
         if self.virtual_adversarial is not None:
             term = self.virtual_adversarial
             divergence = virtual_adversarial_divergence(
@@ -157,6 +188,15 @@ class Joint(nn.Module):
             loss = loss + term.weight * divergence
             metrics["virtual_adversarial"] = divergence.detach()
         return loss, metrics
+
+    def _imbalance(self, log_probs: Tensor) -> Tensor:
+        """Divergence of the mean answer from the shares, in nats."""
+        rows, classes = log_probs.shape
+        log_mean = torch.logsumexp(log_probs, dim=0) - math.log(rows)
+        shares = [1 / classes] * classes if self.class_shares is None else self.class_shares
+        if len(shares) != classes:
+            raise ValueError(f"there are {classes} classes and {len(shares)} class_shares; give one for each class")
+        return (log_mean.exp() * (log_mean - log_mean.new_tensor(shares).log())).sum()
 
 
 def _objective(marginal: Objective | Loss) -> Objective:

@@ -11,6 +11,7 @@ from .heat_map import heat_map
 from .histogram import energy_histogram
 from .image_ranking import ranked_images
 from .images import image_grid
+from .reliability import reliability_diagrams
 from .scatter import sample_panels
 from .seed_curves import curves
 from .slices import Panel, line_panels
@@ -27,6 +28,7 @@ __all__ = [
     "landscape",
     "line_panels",
     "ranked_images",
+    "reliability_diagrams",
     "sample_panels",
     "save",
     "training_curves",

@@ -1,0 +1,89 @@
+"""Joint energy models beside the classifiers that they have to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from ... import plotting
+from ...checks import require_positive
+from ...evaluation import reliability
+from ..checks import require_seeds
+from .methods import method
+from .runs import mean_and_deviation, rate, require_methods, trained
+from .tasks import TASKS, Task, load_task
+
+__all__ = ["JointComparison"]
+
+_SCORES = ("accuracy", "nll", "brier", "ece")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointComparison:
+    """Settings of the experiment. All methods see the same labelled rows; the test rows are scored once, at the end.
+
+    Args:
+        task: which data.
+        methods: by number of labels, or ``"all"``, and by name: ``kind``, the settings of that kind
+            (:mod:`chainfree.experiments.joint.methods`), and ``temperature``, by which logits are divided for the scores
+            after scaling. All were chosen with a part of the training split held out.
+        balanced: whether labels are counted by class.
+        seeds: of the labelled rows and of training.
+    """
+
+    task: str
+    methods: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    balanced: bool = True
+    seeds: Sequence[int] = (0, 1, 2, 3, 4)
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        require_seeds(self.seeds)
+        require_methods(self.methods)
+        for named in self.methods.values():
+            for settings in named.values():
+                method(_without_temperature(settings))
+                require_positive("temperature", settings.get("temperature", 1.0))
+
+    def run(self) -> tuple[dict[str, Any], Figure]:
+        """Figures by score, number of labels and method; reliability diagrams over all seeds."""
+        task = load_task(self.task, "test")
+        figures: dict[str, Any] = {score: {} for score in _SCORES}
+        figures |= {"after_temperature": {score: {} for score in _SCORES}, "temperature": {}, "seconds": {}}
+        panels = {}
+        for labels, named in self.methods.items():
+            for name, settings in named.items():
+                logits = self._compared(figures, task, labels, name, settings)
+                answers = task.y_judged.repeat(len(self.seeds))
+                panels[f"{name}, {labels}" if len(self.methods) > 1 else name] = reliability(logits, answers)
+        figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
+        figures["rows"] = {"train": len(task.x), "test": len(task.x_judged)}
+        return figures, plotting.reliability_diagrams(panels, title=f"{self.task}: how sure, and how often right")
+
+    def _compared(
+        self, figures: dict[str, Any], task: Task, labels: str, name: str, settings: Mapping[str, Any]
+    ) -> torch.Tensor:
+        """Puts one method's figures where they belong; logits of all seeds, one after the other."""
+        given, temperature = _without_temperature(settings), settings.get("temperature", 1.0)
+        runs = [trained(task, given, labels, balanced=self.balanced, seed=seed) for seed in self.seeds]
+        plain = [rate(task, run.logits) for run in runs]
+        scaled = [rate(task, run.logits, temperature) for run in runs]
+        for target, scores in ((figures, plain), (figures["after_temperature"], scaled)):
+            for score in _SCORES:
+                values = [getattr(found, score) for found in scores]
+                target[score].setdefault(labels, {})[name] = mean_and_deviation(values)
+        figures["temperature"].setdefault(labels, {})[name] = temperature
+        figures["seconds"].setdefault(labels, {})[name] = mean_and_deviation([run.seconds for run in runs])
+        found = {score: figures[score][labels][name] for score in _SCORES}
+        shown = ", ".join(f"{score} {value['mean']:.4f} +- {value['std']:.4f}" for score, value in found.items())
+        print(f"{self.task}, {labels} labels, {name}: {shown}", flush=True)  # noqa: T201
+        return torch.cat([run.logits.double() for run in runs])
+
+
+def _without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "temperature"}

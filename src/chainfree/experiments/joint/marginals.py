@@ -1,0 +1,157 @@
+"""The ways in which a joint energy learns the density of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...checks import require_non_negative, require_positive, require_positive_int
+from ...energies import Gaussian as MultivariateNormal
+from ...generators import ConvCritic, DeconvGenerator, LatentGenerator, MLPCritic, MLPGenerator
+from ...losses import DenoisingScoreMatching, EnergyDiscrepancy
+from ...objectives import MEG, VERA, PersistentContrastiveDivergence
+from ...perturbations import Gaussian
+from ...samplers import Chain, ReplayBuffer
+from ...typing import Loss, Objective
+
+__all__ = ["Marginal", "MarginalSettings"]
+
+Marginal = Literal["none", "energy_discrepancy", "denoising", "vera", "meg", "sgld"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginalSettings:
+    """Settings of all of them; each takes those that it knows.
+
+    Args:
+        noise: standard deviation in units of the network's coordinates: of energy discrepancy's perturbation, of
+            denoising's noise.
+        draws: of energy discrepancy.
+        latent: features of a generator's z, for VERA and MEG.
+        generator_width: units of the three layers of a table's generator.
+        entropy_weight, gradient_penalty: of VERA and MEG.
+        entropy_samples: of VERA; all by default.
+        sigma_bounds: of the generator's noise.
+        energy_square: of VERA, MEG and SGLD: how energies are held near zero.
+        chain_steps, step_size, chain_noise: of SGLD, from a replay buffer as in JEM: a step follows half of ``step_size``
+            times the slope.
+        restarts: share of its chains that start anew.
+        buffer: chains that it keeps.
+    """
+
+    noise: float = 0.1
+    draws: int = 4
+    latent: int = 64
+    generator_width: int = 500
+    entropy_weight: float = 1e-2
+    gradient_penalty: float = 0.1
+    entropy_samples: int | None = None
+    sigma_bounds: tuple[float, float] = (0.01, 0.3)
+    energy_square: float = 0.0
+    chain_steps: int = 20
+    step_size: float = 2.0
+    chain_noise: float = 0.01
+    restarts: float = 0.05
+    buffer: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name in ("noise", "step_size"):
+            require_positive(name, getattr(self, name))
+        for name in ("draws", "latent", "generator_width", "chain_steps", "buffer"):
+            require_positive_int(name, getattr(self, name))
+        for name in ("entropy_weight", "gradient_penalty", "energy_square", "chain_noise"):
+            require_non_negative(name, getattr(self, name))
+
+    def build(self, marginal: Marginal, x: Tensor, seed: int) -> tuple[Objective | Loss | None, LatentGenerator | None]:
+        """The objective for rows ``(N, *event)``, and its generator if it has one.
+
+        Raises:
+            ValueError: no such marginal.
+        """
+        if marginal == "none":
+            return None, None
+        if marginal == "energy_discrepancy":
+            return EnergyDiscrepancy(perturbation=Gaussian(t=self.noise**2), draws=self.draws), None
+        if marginal == "denoising":
+            return DenoisingScoreMatching(scale=self.noise), None
+        if marginal == "sgld":
+            return self._chains(x, seed), None
+        if marginal not in ("vera", "meg"):
+            raise ValueError(f"no training of the marginal is called {marginal!r}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 1)
+            net, critic = self._generator(x), self._critic(x)
+        if marginal == "meg":
+            return self._adversarial(net, critic), net
+        vera = VERA(
+            net,
+            entropy_weight=self.entropy_weight,
+            gradient_penalty=self.gradient_penalty,
+            entropy_samples=self.entropy_samples,
+            energy_square=self.energy_square,
+        )
+        return vera, net
+
+    def _adversarial(self, net: LatentGenerator, critic: MLPCritic | ConvCritic) -> MEG:
+        return MEG(
+            net,
+            critic,
+            entropy_weight=self.entropy_weight,
+            gradient_penalty=self.gradient_penalty,
+            energy_square=self.energy_square,
+        )
+
+    def _chains(self, x: Tensor, seed: int) -> PersistentContrastiveDivergence:
+        """Chains start in a normal like the data, as in later work than JEM, whose uniform noise suits images alone."""
+        rows = x.flatten(1)
+        fitted = MultivariateNormal.fit(rows[torch.randperm(len(rows), generator=_source(seed))[:5000]])
+        initial = _Shaped(fitted, x.shape[1:])
+        chains = initial.sample(self.buffer, generator=_source(seed))
+        return PersistentContrastiveDivergence(
+            ReplayBuffer(chains),
+            chain=Chain(steps=self.chain_steps, step_size=self.step_size, noise=self.chain_noise),
+            initial=initial,
+            restarts=self.restarts,
+            energy_square=self.energy_square,
+        )
+
+    def _generator(self, x: Tensor) -> LatentGenerator:
+        low, high = self.sigma_bounds
+        sigma = min(max(0.1, low), high)
+        if x.dim() == 2:
+            return MLPGenerator(
+                self.latent, x.shape[1], width=self.generator_width, sigma=sigma, sigma_bounds=self.sigma_bounds
+            )
+        channels, size = x.shape[1:3]
+        return DeconvGenerator(
+            self.latent, channels=channels, size=size, widths=(64, 32), sigma=sigma, sigma_bounds=self.sigma_bounds
+        )
+
+    def _critic(self, x: Tensor) -> MLPCritic | ConvCritic:
+        if x.dim() == 2:
+            return MLPCritic(x.shape[1], self.latent, width=self.generator_width)
+        channels, size = x.shape[1:3]
+        return ConvCritic(self.latent, channels=channels, size=size)
+
+
+class _Shaped(nn.Module):
+    """A density of flat rows as one of images."""
+
+    def __init__(self, density: MultivariateNormal, event: Sequence[int]) -> None:
+        super().__init__()
+        self.density, self.event = density, tuple(event)
+
+    def log_prob(self, x: Tensor, /) -> Tensor:
+        return self.density.log_prob(x.flatten(1))
+
+    def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+        rows = self.density.sample(n, generator=generator)
+        return rows.view(n, *self.event)
+
+
+def _source(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

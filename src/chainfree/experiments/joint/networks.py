@@ -1,0 +1,185 @@
+"""Networks as classifiers: supervised, virtually adversarial, and joint energies by every training of the marginal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ...batches import batches
+from ...checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
+from ...energies import MLP, ConvNet, GaussianClasses, JointEnergy, TemperedClasses, TiltedLogits
+from ...energies.layers import Activation
+from ...engine import Cosine, Engine, OptimizerSettings
+from ...generators import LatentGenerator
+from ...objectives import Joint, VirtualAdversarial
+from ...semi_supervised import semi_supervised_batches
+from ...typing import Batches
+from .marginals import Marginal, MarginalSettings
+
+__all__ = ["FittedNetwork", "Network"]
+
+_ROWS_AT_A_TIME = 2000
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A trained joint energy with its averaged weights.
+
+    Args:
+        energy: over the network's coordinates.
+        coordinates: from the task's rows to these.
+        generator: that learned along, if one did, over the network's coordinates.
+        seconds: of training, from the engine's report.
+    """
+
+    energy: JointEnergy
+    coordinates: nn.Module
+    generator: LatentGenerator | None
+    seconds: float
+
+    @torch.no_grad()
+    def logits(self, x: Tensor, /) -> Tensor:
+        """``(N, *event) -> (N, K)``."""
+        return torch.cat([self.energy.logits(self.coordinates(part)) for part in x.split(_ROWS_AT_A_TIME)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Settings of a network and of its training.
+
+    Args:
+        marginal: how the density of rows is learned; ``"none"`` for a classifier only.
+        marginal_settings: see :class:`MarginalSettings`.
+        marginal_weight, classification, class_entropy: see :class:`chainfree.objectives.Joint`.
+        adversarial_radius: of virtual adversarial training in units of the data; 0 for none.
+        base: tilt the normal classes of :class:`chainfree.energies.GaussianClasses` in place of starting from nothing. The
+            network's coordinates are then those in which their covariance is the identity, so that noise of one scale suits
+            all directions.
+        base_em_steps, base_shrinkage: of their fit.
+        base_temperature: see :class:`chainfree.energies.TemperedClasses`.
+        widths: units of a perceptron's layers, or channels of a convolutional network's.
+        activation: smooth for losses with derivatives in the rows.
+        lr: of the energy, by Adam.
+        generator_lr: of the other players; as ``lr`` by default.
+        first_moment: of Adam for all players.
+        weight_decay: of the energy.
+        steps: of training.
+        batch: rows a step drawn from all.
+        labelled: rows a step drawn from those with labels.
+        ema: decay of the moving average that is kept.
+    """
+
+    marginal: Marginal = "none"
+    marginal_settings: MarginalSettings = MarginalSettings()  # noqa: RUF009  (frozen)
+    marginal_weight: float = 1.0
+    classification: float = 1.0
+    class_entropy: float = 0.0
+    adversarial_radius: float = 0.0
+    base: bool = False
+    base_em_steps: int = 4
+    base_shrinkage: float = 0.01
+    base_temperature: float = 1.0
+    widths: Sequence[int] = (1000, 500, 500, 250, 250, 250)
+    activation: Activation = "leaky_relu"
+    lr: float = 1e-3
+    generator_lr: float | None = None
+    first_moment: float = 0.9
+    weight_decay: float = 0.0
+    steps: int = 1000
+    batch: int = 128
+    labelled: int = 64
+    ema: float = 0.99
+
+    def __post_init__(self) -> None:
+        for name in ("marginal_weight", "classification", "class_entropy", "adversarial_radius", "weight_decay"):
+            require_non_negative(name, getattr(self, name))
+        for name in ("steps", "batch", "labelled"):
+            require_positive_int(name, getattr(self, name))
+        require_positive("lr", self.lr)
+        require_in_unit_interval("first_moment", self.first_moment)
+        require_in_unit_interval("ema", self.ema)
+        if self.generator_lr is not None:
+            require_positive("generator_lr", self.generator_lr)
+
+    def fit(self, x: Tensor, y: Tensor, *, classes: int, seed: int) -> FittedNetwork:
+        """See :class:`chainfree.experiments.joint.methods.Method`."""
+        coordinates, logits = self._classifier(x, y, classes, seed)
+        energy = JointEnergy(logits, classes)
+        rows = _in_parts(coordinates, x)
+        marginal, generator = self.marginal_settings.build(self.marginal, rows, seed)
+        adversarial = VirtualAdversarial(radius=self.adversarial_radius) if self.adversarial_radius else None
+        objective = Joint(
+            marginal,
+            marginal_weight=self.marginal_weight,
+            classification=self.classification,
+            class_entropy=self.class_entropy,
+            virtual_adversarial=adversarial,
+        )
+        betas = (self.first_moment, 0.999)
+        others = OptimizerSettings(lr=self.generator_lr or self.lr, betas=betas)
+        own = OptimizerSettings(lr=self.lr, betas=betas, weight_decay=self.weight_decay)
+        engine = Engine(
+            energy,
+            objective,
+            seed=seed,
+            optimizer={player: own if player == "energy" else others for player in objective.players(energy)},
+            schedule=Cosine(warmup=min(50, self.steps // 10)),
+            ema=self.ema,
+        )
+        if self.marginal == "none" and adversarial is None and not self.class_entropy:
+            few = y >= 0  # nothing is learned from the others
+            labelled = min(self.labelled, int(few.sum()))
+            stream: Batches = batches(rows[few], size=labelled, y=y[few], seed=seed)
+        else:
+            stream = semi_supervised_batches(rows, y, size=self.batch, labelled=self.labelled, seed=seed)
+        report = engine.fit(stream, steps=self.steps)
+        averaged = None if generator is None else engine.averaged(generator)
+        return FittedNetwork(cast(JointEnergy, engine.averaged()), coordinates, averaged, report.seconds)
+
+    def _classifier(self, x: Tensor, y: Tensor, classes: int, seed: int) -> tuple[nn.Module, nn.Module]:
+        """Coordinates, and logits over them."""
+        network = self._network(x, classes, seed)
+        if not self.base:
+            return nn.Identity(), network
+        base = GaussianClasses.fit(x.double(), y, em_steps=self.base_em_steps, shrinkage=self.base_shrinkage).to(
+            x.dtype
+        )
+        whitened = GaussianClasses(base.whitened_means, torch.eye(base.dim), base.log_weights.exp())
+        logits = TiltedLogits(TemperedClasses(whitened, self.base_temperature), network)
+        # the network keeps the rows' own scales, in which features are alike
+        logits.network = nn.Sequential(_Affine(base.factor), network)
+        return _Affine(base.whiten, centre=base.centre), logits
+
+    def _network(self, x: Tensor, classes: int, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if x.dim() == 2:
+                return MLP(x.shape[1], width=self.widths, activation=self.activation, outputs=classes)
+            channels, size = x.shape[1:3]
+            return ConvNet(
+                channels=channels, size=size, widths=self.widths, activation=self.activation, outputs=classes
+            )
+
+
+class _Affine(nn.Module):
+    """A(x - c) for rows, with fixed numbers."""
+
+    matrix: Tensor
+    centre: Tensor
+
+    def __init__(self, matrix: Tensor, centre: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix.clone())
+        self.register_buffer("centre", matrix.new_zeros(len(matrix)) if centre is None else centre.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.centre) @ self.matrix.T
+
+
+@torch.no_grad()
+def _in_parts(coordinates: nn.Module, x: Tensor) -> Tensor:
+    return torch.cat([coordinates(part) for part in x.split(_ROWS_AT_A_TIME)])

@@ -1,0 +1,39 @@
+"""Normal classes with one covariance, from labelled and other rows, without a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...checks import require_in_unit_interval, require_non_negative
+from ...energies import GaussianClasses
+
+__all__ = ["FittedClasses", "NormalClasses"]
+
+
+@dataclass(frozen=True)
+class FittedClasses:
+    """What came out."""
+
+    classes: GaussianClasses
+
+    def logits(self, x: Tensor, /) -> Tensor:
+        """Log-densities of rows and classes in nats, ``(N, D) -> (N, K)``."""
+        return self.classes.log_joint(x.double())
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalClasses:
+    """Settings of :meth:`chainfree.energies.GaussianClasses.fit`."""
+
+    em_steps: int = 4
+    shrinkage: float = 0.01
+
+    def __post_init__(self) -> None:
+        require_non_negative("em_steps", self.em_steps)
+        require_in_unit_interval("shrinkage", self.shrinkage)
+
+    def fit(self, x: Tensor, y: Tensor, *, classes: int, seed: int) -> FittedClasses:
+        """See :class:`chainfree.experiments.joint.methods.Method`."""
+        return FittedClasses(GaussianClasses.fit(x.double(), y, em_steps=self.em_steps, shrinkage=self.shrinkage))

@@ -1,0 +1,134 @@
+"""The choice of every method's settings, by rows of the training split that are held out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ... import plotting
+from ...checks import require_positive_int
+from ...engine import TrainingDivergedError
+from ...evaluation import fit_temperature
+from ..checks import require_seeds
+from .methods import method
+from .runs import rate, require_methods, trained
+from .tasks import TASKS, Task, load_task
+
+__all__ = ["JointSearch"]
+
+_AS_GOOD = 0.005  # of accuracy: with few labels the choice of rows decides more
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSearch:
+    """Settings of the search: as :class:`JointComparison`, and in every method's table a ``grid``.
+
+    Of the candidates whose mean accuracy is within half a point of the best, the one with the least NLL is chosen. Its
+    temperature is the median over seeds of those with the least NLL.
+
+    Args:
+        task, methods, balanced: as there. ``grid`` names lists of values; every combination is a candidate.
+        budget: candidates of a method at most.
+        seeds: of labelled rows, other than those that are compared in the end.
+    """
+
+    task: str
+    methods: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    balanced: bool = True
+    budget: int = 6
+    seeds: Sequence[int] = (100, 101)
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        require_seeds(self.seeds)
+        require_positive_int("budget", self.budget)
+        require_methods(self.methods)
+        for labels, named in self.methods.items():
+            for name, settings in named.items():
+                found = candidates(settings)
+                if len(found) > self.budget:
+                    raise ValueError(f"methods.{labels}.{name} has {len(found)} candidates, budget is {self.budget}")
+                for candidate in found:
+                    method(candidate)
+
+    def run(self) -> tuple[dict[str, Any], Figure]:
+        """Figures (all candidates' scores, and what was chosen) and a picture of the accuracies."""
+        task = load_task(self.task, "validation")
+        tried: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        chosen: dict[str, dict[str, dict[str, Any]]] = {}
+        for labels, named in self.methods.items():
+            for name, settings in named.items():
+                scores = [self._tried(task, labels, name, candidate) for candidate in candidates(settings)]
+                tried.setdefault(labels, {})[name] = scores
+                chosen.setdefault(labels, {})[name] = choice(scores)
+        figures = {"chosen": chosen, "candidates": tried, "rows": [len(task.x), len(task.x_judged)]}
+        return figures, self._picture(tried)
+
+    def _tried(self, task: Task, labels: str, name: str, candidate: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            runs = [trained(task, candidate, labels, balanced=self.balanced, seed=seed) for seed in self.seeds]
+        except TrainingDivergedError as error:
+            found: dict[str, Any] = {"settings": dict(candidate), "diverged": str(error).partition("\n")[0]}
+        else:
+            scores = [rate(task, run.logits) for run in runs]
+            found = {
+                "settings": dict(candidate),
+                "accuracy": fmean(s.accuracy for s in scores),
+                "nll": fmean(s.nll for s in scores),
+                "ece": fmean(s.ece for s in scores),
+                "temperature": median(fit_temperature(run.logits, task.y_judged) for run in runs),
+                "seconds": fmean(run.seconds for run in runs),
+            }
+        print(f"{self.task}, {labels} labels, {name}: {found}", flush=True)  # noqa: T201
+        return found
+
+    def _picture(self, tried: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Figure:
+        rows = [f"{name}, {labels}" for labels, named in tried.items() for name in named]
+        errors = [
+            [_error(scores[k]) if k < len(scores) else math.nan for k in range(self.budget)]
+            for named in tried.values()
+            for scores in named.values()
+        ]
+        columns = [f"candidate {k + 1}" for k in range(self.budget)]
+        return plotting.heat_map(errors, rows=rows, columns=columns, label="error on held-out rows (%)")
+
+
+def _error(found: Mapping[str, Any]) -> float:
+    """In percent, above 0 for a logarithmic scale; NaN where training diverged."""
+    return max(100 * (1 - found["accuracy"]), 0.01) if "accuracy" in found else math.nan
+
+
+def candidates(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of the grid's values with the other settings.
+
+    Raises:
+        ValueError: an axis of the grid is no list, or is also set outside.
+    """
+    fixed = {key: value for key, value in settings.items() if key != "grid"}
+    grid = settings.get("grid", {})
+    for axis, values in grid.items():
+        if not isinstance(values, list) or not values or axis in fixed:
+            raise ValueError(f"grid.{axis} must be a list of values and not set beside it, got {values!r}")
+    return [fixed | dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def choice(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings to go on with, with their temperature.
+
+    Raises:
+        TrainingDivergedError: every candidate diverged.
+    """
+    done = [found for found in scores if "accuracy" in found]
+    if not done:
+        raise TrainingDivergedError("every candidate diverged; widen the grid")
+    best = max(found["accuracy"] for found in done)
+    near = [found for found in done if found["accuracy"] >= best - _AS_GOOD]
+    taken = min(near, key=lambda found: float(found["nll"]))
+    return {**taken["settings"], "temperature": taken["temperature"]}

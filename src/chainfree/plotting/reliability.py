@@ -1,0 +1,62 @@
+"""How often classifiers are right, by how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..evaluation.calibration import Reliability
+from .style import INK, finish, line_look, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["reliability_diagrams"]
+
+_PANEL = 2.5  # inches
+_FEWEST = 1e-3  # share of the rows below which a bin's accuracy is mostly noise
+
+
+def reliability_diagrams(panels: Mapping[str, Reliability], *, columns: int = 4, title: str | None = None) -> Figure:
+    """Accuracy over confidence, a panel each: on the diagonal answers are as often right as they are sure, below it less.
+
+    Points are bins, their size the share of the rows that are in them; bins with less than a thousandth are left out.
+
+    Args:
+        panels: name to :func:`chainfree.evaluation.reliability`.
+        columns: panels in a row.
+        title: above the picture.
+
+    Raises:
+        ValueError: no panels.
+        ImportError: matplotlib is not installed.
+    """
+    if not panels:
+        raise ValueError("panels is empty; give at least one name with its reliability")
+    across = min(columns, len(panels))
+    down = -(-len(panels) // across)
+    with style():
+        figure = new_figure(_PANEL * across, _PANEL * down)
+        grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+        for index, (axes, (name, found)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+            confidence, accuracy, shares = (np.asarray(part, dtype=float) for part in found)
+            seen = shares >= _FEWEST
+            look = line_look(0)
+            axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
+            axes.vlines(
+                confidence[seen], confidence[seen], accuracy[seen], color=look["color"], linewidth=2.2, alpha=0.35
+            )
+            axes.scatter(
+                confidence[seen], accuracy[seen], s=12 + 240 * shares[seen], color=look["color"], alpha=0.8, zorder=3
+            )
+            axes.set(title=f"{name}: ECE {100 * found.expected_error:.1f}%", xlim=(0, 1.03), ylim=(0, 1.03))
+            axes.set_aspect("equal")
+            if index % across == 0:
+                axes.set_ylabel("accuracy")
+            if index >= len(panels) - across:
+                axes.set_xlabel("confidence")
+        return finish(figure, title)

@@ -1,0 +1,244 @@
+"""Joint models beside others, on classes that are known."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from scipy.stats import norm
+
+from chainfree.datasets import data_dir
+from chainfree.engine import TrainingDivergedError
+from chainfree.experiments import JointComparison, JointSearch
+from chainfree.experiments.joint import search, tasks
+from chainfree.experiments.joint.methods import METHODS, method
+from chainfree.experiments.joint.networks import Network
+from chainfree.experiments.joint.search import candidates, choice
+from chainfree.experiments.joint.tasks import Task, labelled_at_random, load_task
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"kind": "network", "widths": [16, 16], "steps": 150, "batch": 32, "labelled": 16, "lr": 3e-3}
+FEW = {"latent": 2, "generator_width": 8, "buffer": 64, "chain_steps": 3, "step_size": 0.1}
+needs_data = pytest.mark.skipif(data_dir() is None, reason="CHAINFREE_DATA names no folder")
+
+
+def _two_normals(judged_on: str) -> Task:
+    """Means 3 apart along the first axis: the best accuracy is Phi(1.5)."""
+    source = torch.Generator().manual_seed(0 if judged_on == "validation" else 1)
+    y = torch.arange(1200) % 2
+    x = torch.randn(1200, 3, generator=source)
+    x[:, 0] += 3.0 * y
+    return Task(x[:800], y[:800], x[800:], y[800:], 2)
+
+
+@pytest.fixture(autouse=True)
+def normals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tasks.TASKS, "normals", _two_normals)
+
+
+def test_labels_are_as_many_as_asked_of_every_class_or_in_all() -> None:
+    y = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    balanced = labelled_at_random(y, 7, balanced=True, seed=3)
+    assert torch.bincount(balanced[balanced >= 0]).tolist() == [7, 7, 7]
+    assert torch.equal(balanced[balanced >= 0], y[balanced >= 0])
+    assert torch.equal(balanced, labelled_at_random(y, 7, balanced=True, seed=3))
+    assert not torch.equal(balanced, labelled_at_random(y, 7, balanced=True, seed=4))
+    together = labelled_at_random(y, 60, balanced=False, seed=0)
+    assert int((together >= 0).sum()) == 60
+    for labels, how in ((21, True), (101, False)):
+        with pytest.raises(ValueError, match="more than there are rows"):
+            labelled_at_random(y, labels, balanced=how, seed=0)
+    with pytest.raises(ValueError, match="raise labels"):
+        labelled_at_random(y, 2, balanced=False, seed=0)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "logistic": {"kind": "logistic_regression"},
+    "self-trained": {"kind": "logistic_regression", "self_training": 0.9},
+    "discriminant": {"kind": "discriminant"},
+    "self-trained discriminant": {"kind": "discriminant", "self_training": 0.99},
+    "spreading": {"kind": "label_spreading"},
+    "normal classes": {"kind": "normal_classes"},
+    "supervised": SMALL,
+    "adversarial": SMALL | {"adversarial_radius": 0.3, "class_entropy": 0.1},
+    "ed": SMALL | {"marginal": "energy_discrepancy", "noise": 0.5},
+    "denoising": SMALL | {"marginal": "denoising", "noise": 0.3, "activation": "silu"},
+    "vera": SMALL | FEW | {"marginal": "vera", "first_moment": 0.0},
+    "meg": SMALL | FEW | {"marginal": "meg", "first_moment": 0.0},
+    "sgld": SMALL | FEW | {"marginal": "sgld", "energy_square": 0.1},
+    "tilted": SMALL | {"marginal": "energy_discrepancy", "base": True, "base_temperature": 2.0, "lr": 1e-4},
+}
+
+
+def test_every_kind_comes_near_the_best_accuracy_there_is() -> None:
+    comparison = JointComparison(task="normals", methods={"30": KINDS}, seeds=(0, 1))
+    figures, picture = comparison.run()
+    best = norm.cdf(1.5)
+    assert {settings["kind"] for settings in KINDS.values()} == set(METHODS)
+    for name in KINDS:
+        found = figures["accuracy"]["30"][name]
+        assert found["mean"] == pytest.approx(np.mean(found["seeds"]))
+        assert found["std"] == pytest.approx(np.std(found["seeds"], ddof=1))
+        # games are rough after so few rounds, spreading is over few dimensions of many
+        assert best - 0.12 < found["mean"] < best + 0.03, name
+        assert 0 <= figures["ece"]["30"][name]["mean"] < 0.15, name
+    assert isinstance(picture, Figure)
+    assert figures["rows"] == {"train": 800, "test": 400}
+
+
+def test_temperatures_touch_the_scaled_scores_alone() -> None:
+    cold = {"kind": "normal_classes", "temperature": 1.0}
+    hot = {"kind": "normal_classes", "temperature": 5.0}
+    figures, _ = JointComparison(task="normals", methods={"all": {"cold": cold, "hot": hot}}, seeds=(0,)).run()
+    scaled = figures["after_temperature"]
+    assert figures["nll"]["all"]["hot"] == figures["nll"]["all"]["cold"] == scaled["nll"]["all"]["cold"]
+    assert scaled["nll"]["all"]["hot"]["mean"] > scaled["nll"]["all"]["cold"]["mean"]
+    assert scaled["accuracy"]["all"]["hot"] == figures["accuracy"]["all"]["hot"]
+
+
+def test_a_grid_is_every_combination_beside_what_is_fixed() -> None:
+    settings = {"kind": "network", "steps": 5, "grid": {"lr": [1.0, 2.0], "batch": [3, 4]}}
+    found = candidates(settings)
+    assert len(found) == 4
+    assert {(f["lr"], f["batch"], f["steps"]) for f in found} == {(a, b, 5) for a in (1.0, 2.0) for b in (3, 4)}
+    assert candidates({"kind": "discriminant"}) == [{"kind": "discriminant"}]
+    for grid in ({"lr": 1.0}, {"lr": []}, {"steps": [1]}):
+        with pytest.raises(ValueError, match="must be a list of values"):
+            candidates({"kind": "network", "steps": 5, "grid": grid})
+
+
+def test_the_choice_is_the_surest_of_the_near_best() -> None:
+    def candidate(name: int, accuracy: float, nll: float) -> dict[str, Any]:
+        return {"settings": {"lr": name}, "accuracy": accuracy, "nll": nll, "ece": 0.0, "temperature": 2.0 + name}
+
+    scores = [
+        candidate(0, 0.900, 0.5),
+        candidate(1, 0.897, 0.3),
+        candidate(2, 0.890, 0.1),
+        {"settings": {"lr": 3}, "diverged": "NaN"},
+    ]
+    assert choice(scores) == {"lr": 1, "temperature": 3.0}
+    with pytest.raises(TrainingDivergedError, match="every candidate"):
+        choice(scores[3:])
+
+
+def test_a_search_looks_at_held_out_training_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def spied(judged_on: str) -> Task:
+        asked.append(judged_on)
+        return _two_normals(judged_on)
+
+    monkeypatch.setitem(tasks.TASKS, "normals", spied)
+    methods = {"20": {"logistic": {"kind": "logistic_regression", "grid": {"penalty": [1e-6, 1.0]}}}}
+    figures, picture = JointSearch(task="normals", methods=methods, budget=2).run()
+    assert asked == ["validation"]
+    tried = figures["candidates"]["20"]["logistic"]
+    assert [found["settings"]["penalty"] for found in tried] == [1e-6, 1.0]
+    chosen = figures["chosen"]["20"]["logistic"]
+    assert chosen["kind"] == "logistic_regression" and chosen["temperature"] in [f["temperature"] for f in tried]
+    assert isinstance(picture, Figure)
+    with pytest.raises(ValueError, match="has 2 candidates, budget is 1"):
+        JointSearch(task="normals", methods=methods, budget=1)
+
+
+def test_a_candidate_that_diverges_is_told_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = search.trained
+
+    def diverging(task: Task, settings: Any, *rest: Any, **options: Any) -> Any:
+        if settings["penalty"] > 1:
+            raise TrainingDivergedError("loss is nan\nand more")
+        return real(task, settings, *rest, **options)
+
+    monkeypatch.setattr(search, "trained", diverging)
+    methods = {"20": {"logistic": {"kind": "logistic_regression", "grid": {"penalty": [2.0, 1.0]}}}}
+    figures, _ = JointSearch(task="normals", methods=methods, budget=2).run()
+    assert figures["candidates"]["20"]["logistic"][0]["diverged"] == "loss is nan"
+    assert figures["chosen"]["20"]["logistic"]["penalty"] == 1.0
+
+
+def test_tilted_coordinates_change_nothing_before_training() -> None:
+    """Whitened rows, the base in them and the network behind them are the base over the rows, up to the volume."""
+    task = _two_normals("test")
+    y = labelled_at_random(task.y, 30, balanced=True, seed=0)
+    untrained = Network(base=True, widths=(8,), steps=1, lr=1e-12).fit(task.x, y, classes=2, seed=0)
+    classes = method({"kind": "normal_classes"}).fit(task.x, y, classes=2, seed=0)
+    difference = untrained.logits(task.x_judged) - classes.logits(task.x_judged)
+    assert float(difference.std()) < 1e-4  # one constant for all rows and classes
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: method({"kind": "forest"}), "kind must be one of logistic_regression, .*got 'forest'"),
+        (lambda: method({"kind": "network", "lrr": 1.0}), "network: .*lrr"),
+        (lambda: method({"kind": "network", "noise": 0.0}), "noise must"),
+        (lambda: method({"kind": "network", "steps": 0}), "steps must"),
+        (lambda: method({"kind": "label_spreading", "alpha": 1.0}), "alpha must"),
+        (lambda: method({"kind": "discriminant", "self_training": 2.0}), "self_training must"),
+        (lambda: JointComparison(task="nope", methods={"all": {"a": {"kind": "discriminant"}}}), "task must be one of"),
+        (lambda: JointComparison(task="har", methods={}), "methods is empty"),
+        (lambda: JointComparison(task="har", methods={"few": {}}), "by number of labels"),
+        (lambda: JointComparison(task="har", methods={"10": {}}), r"methods\.10 is empty"),
+        (lambda: JointSearch(task="har", methods={"all": {"a": {"kind": "discriminant"}}}, budget=0), "budget must"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make: Callable[[], Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@needs_data
+def test_activities_are_held_out_by_person_and_scaled_by_what_is_learned_from() -> None:
+    train, test = load_task("har", "validation"), load_task("har", "test")
+    assert len(train.x) + len(train.x_judged) == len(test.x) == 7415 and len(test.x_judged) == 2996
+    torch.testing.assert_close(train.x.mean(0), torch.zeros(561), atol=1e-4, rtol=0)
+    torch.testing.assert_close(test.x.std(0), torch.ones(561), atol=1e-3, rtol=0)
+    with np.load(data_dir() / "har561.npz") as file:  # type: ignore[operator]
+        persons, first = file["subject_train"], file["x_train"][:, 0]
+    learned = set(persons[np.isin(persons, np.unique(persons)[::4], invert=True)])
+    assert len(learned) + len(set(persons) - learned) == len(set(persons)) and len(set(persons) - learned) >= 5
+    rows = first[np.isin(persons, list(learned))]
+    np.testing.assert_allclose(train.x[:, 0], (rows - rows.mean()) / rows.std(ddof=1), atol=1e-4)
+
+
+@needs_data
+def test_the_census_is_numbers_and_indicators() -> None:
+    task = load_task("adult", "test")
+    assert len(task.x) == 32561 and len(task.x_judged) == 16281 and task.x.shape[1] == task.x_judged.shape[1]
+    assert float(task.y.double().mean()) == pytest.approx(7841 / 32561)
+    torch.testing.assert_close(task.x[:, :6].mean(0), torch.zeros(6), atol=1e-3, rtol=0)
+    indicators = task.x[:, 6:]
+    assert set(indicators.unique().tolist()) == {0.0, 1.0}
+    assert indicators.sum(1).unique().tolist() == [8.0]  # one of every categorical column, missing cells too
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "event", "low", "high"), [("mnist", (784,), 0, 1), ("fashion", (1, 28, 28), -1, 1)])
+def test_images_are_held_out_from_the_end(name: str, event: tuple[int, ...], low: float, high: float) -> None:
+    train, test = load_task(name, "validation"), load_task(name, "test")
+    assert train.x.shape == (50_000, *event) and test.x_judged.shape == (10_000, *event)
+    assert torch.equal(train.x_judged, test.x[50_000:]) and torch.equal(train.y, test.y[:50_000])
+    assert float(train.x.min()) == low and float(train.x.max()) == high
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/jem_*/search.toml")), ids=lambda path: path.parent.name)
+def test_recipes_have_the_settings_that_their_search_chose(path: Path) -> None:
+    record = ROOT / "results" / f"{path.parent.name}_search.json"
+    config = path.with_name("config.toml")
+    settings = tomllib.loads(path.read_text())
+    assert settings.pop("experiment") == "joint_search"
+    JointSearch(**settings)
+    if not config.is_file():
+        pytest.skip("the search has not been made yet")
+    compared = tomllib.loads(config.read_text())
+    assert compared.pop("experiment") == "joint_comparison"
+    JointComparison(**compared)
+    assert compared["methods"] == json.loads(record.read_text())["figures"]["chosen"]
