@@ -54,7 +54,7 @@ class Network:
     Args:
         marginal: how the density of rows is learned; ``"none"`` for a classifier only.
         marginal_settings: see :class:`MarginalSettings`.
-        marginal_weight, classification, class_entropy: see :class:`chainfree.objectives.Joint`.
+        marginal_weight, classification, class_entropy, class_balance: see :class:`chainfree.objectives.Joint`.
         adversarial_radius: of virtual adversarial training in units of the data; 0 for none.
         base: tilt the normal classes of :class:`chainfree.energies.GaussianClasses` in place of starting from nothing. The
             network's coordinates are then those in which their covariance is the identity, so that noise of one scale suits
@@ -78,6 +78,7 @@ class Network:
     marginal_weight: float = 1.0
     classification: float = 1.0
     class_entropy: float = 0.0
+    class_balance: float = 0.0
     adversarial_radius: float = 0.0
     base: bool = False
     base_em_steps: int = 4
@@ -95,7 +96,14 @@ class Network:
     ema: float = 0.99
 
     def __post_init__(self) -> None:
-        for name in ("marginal_weight", "classification", "class_entropy", "adversarial_radius", "weight_decay"):
+        for name in (
+            "marginal_weight",
+            "classification",
+            "class_entropy",
+            "class_balance",
+            "adversarial_radius",
+            "weight_decay",
+        ):
             require_non_negative(name, getattr(self, name))
         for name in ("steps", "batch", "labelled"):
             require_positive_int(name, getattr(self, name))
@@ -117,6 +125,7 @@ class Network:
             marginal_weight=self.marginal_weight,
             classification=self.classification,
             class_entropy=self.class_entropy,
+            class_balance=self.class_balance,
             virtual_adversarial=adversarial,
         )
         betas = (self.first_moment, 0.999)
@@ -130,7 +139,7 @@ class Network:
             schedule=Cosine(warmup=min(50, self.steps // 10)),
             ema=self.ema,
         )
-        if self.marginal == "none" and adversarial is None and not self.class_entropy:
+        if self.marginal == "none" and adversarial is None and not self.class_entropy + self.class_balance:
             few = y >= 0  # nothing is learned from the others
             labelled = min(self.labelled, int(few.sum()))
             stream: Batches = batches(rows[few], size=labelled, y=y[few], seed=seed)
