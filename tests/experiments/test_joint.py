@@ -16,8 +16,8 @@ from scipy.stats import norm
 
 from chainfree.datasets import data_dir
 from chainfree.engine import TrainingDivergedError
-from chainfree.experiments import JointComparison, JointSearch
-from chainfree.experiments.joint import search, tasks
+from chainfree.experiments import JointComparison, JointOutside, JointSearch
+from chainfree.experiments.joint import outside, search, tasks
 from chainfree.experiments.joint.methods import METHODS, method
 from chainfree.experiments.joint.networks import Network
 from chainfree.experiments.joint.search import candidates, choice
@@ -174,6 +174,54 @@ def test_tilted_coordinates_change_nothing_before_training() -> None:
     assert float(difference.std()) < 1e-4  # one constant for all rows and classes
 
 
+def _images(judged_on: str) -> Task:
+    """Bright left halves and bright right halves."""
+    source = torch.Generator().manual_seed(0 if judged_on == "validation" else 1)
+    y = torch.arange(300) % 2
+    x = 0.2 * torch.randn(300, 1, 8, 8, generator=source) - 0.5
+    left, right = x[:, 0, :, :4], x[:, 0, :, 4:]
+    left[y == 0] += 1
+    right[y == 1] += 1
+    return Task(x[:200], y[:200], x[200:], y[200:], 2)
+
+
+def test_rows_outside_are_told_by_every_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tasks.TASKS, "halves", _images)
+    both_dark = torch.full((60, 1, 8, 8), -0.9)
+    monkeypatch.setitem(outside.OUTSIDE, "dark", lambda task: both_dark)
+    small = {"kind": "network", "widths": [8], "steps": 60, "batch": 32, "labelled": 32, "ema": 0.9}
+    vera = small | FEW | {"marginal": "vera", "first_moment": 0.0}
+    experiment = JointOutside(
+        task="halves",
+        outside=["dark"],
+        methods={"all": {"supervised": small, "vera": vera}},
+        samples_of="vera",
+        seeds=(0, 1),
+    )
+    figures, picture = experiment.run()
+    for key in ("auroc", "average_precision", "missed_at_95"):
+        assert set(figures[key]["dark"]) == {"max_probability", "energy", "gradient_norm"}
+        for by_method in figures[key]["dark"].values():
+            assert set(by_method) == {"supervised", "vera"}
+            assert all(0 <= found["mean"] <= 1 and len(found["seeds"]) == 2 for found in by_method.values())
+    assert figures["accuracy"]["supervised"]["mean"] > 0.95
+    # a supervised network is least sure of what is neither half
+    assert figures["auroc"]["dark"]["max_probability"]["supervised"]["mean"] > 0.9
+    assert isinstance(picture, Figure)
+
+
+def test_what_has_no_energy_or_no_samples_is_refused() -> None:
+    network = {"all": {"a": {"kind": "network"}}}
+    for methods, names, samples, words in (
+        ({"all": {"a": {"kind": "discriminant"}}}, ["mnist"], "a", "only networks have energies"),
+        (network, ["cats"], "a", "outside must be some of"),
+        (network, [], "a", "outside must be some of"),
+        (network, ["mnist"], "b", "samples_of must be one of the methods"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            JointOutside(task="fashion", outside=names, methods=methods, samples_of=samples)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -239,6 +287,6 @@ def test_recipes_have_the_settings_that_their_search_chose(path: Path) -> None:
     if not config.is_file():
         pytest.skip("the search has not been made yet")
     compared = tomllib.loads(config.read_text())
-    assert compared.pop("experiment") == "joint_comparison"
-    JointComparison(**compared)
+    kind = {"joint_comparison": JointComparison, "joint_outside": JointOutside}[compared.pop("experiment")]
+    kind(**compared)
     assert compared["methods"] == json.loads(record.read_text())["figures"]["chosen"]

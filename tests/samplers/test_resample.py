@@ -6,8 +6,9 @@ import pytest
 import torch
 from scipy import stats
 
+from chainfree.energies import GaussianClasses, JointEnergy
 from chainfree.generators import LinearGenerator
-from chainfree.samplers import resample
+from chainfree.samplers import resample, resample_class
 
 
 def _net(scale: float = 1.3) -> LinearGenerator:
@@ -45,3 +46,31 @@ def test_refusals() -> None:
         resample(_energy, _net(), 5, proposals=4)
     with pytest.raises(ValueError, match="not finite"):
         resample(lambda x: torch.full((len(x),), torch.inf), _net(), 5, proposals=10)
+
+
+class _Logits(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        means = torch.tensor([[-1.0, 0.0], [1.0, 2.0], [0.0, -1.0]], dtype=torch.float64)
+        self.classes = GaussianClasses(
+            means, torch.eye(2, dtype=torch.float64), torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classes.log_joint(x)
+
+
+def test_draws_of_all_rows_become_draws_of_a_class() -> None:
+    logits = _Logits()
+    energy = JointEnergy(logits, classes=3)
+    rows = logits.classes.sample(20_000, generator=_source())
+    for y, (first, second) in enumerate(logits.classes.means.tolist()):
+        found = resample_class(energy, rows, y, 1000, generator=_source(1))
+        for column, mean in ((found.x[:, 0], first), (found.x[:, 1], second)):
+            assert stats.kstest(column.numpy(), "norm", args=(mean, 1.0)).pvalue > 1e-3
+        shares = torch.softmax(logits.classes.log_joint(rows), 1)[:, y]
+        assert float(found.effective_sample_size) == pytest.approx(float(shares.sum() ** 2 / shares.square().sum()))
+    with pytest.raises(ValueError, match="n=5 and 4"):
+        resample_class(energy, rows[:4], 0, 5)
+    with pytest.raises(ValueError, match="y must be a class"):
+        resample_class(energy, rows, 3, 5)

@@ -11,7 +11,7 @@ from .ablation import Ablation
 from .dimensions import Dimensions
 from .ed_then_generator import EDThenGenerator
 from .entropy_bias_variance import EntropyBiasVariance
-from .joint import JointComparison, JointSearch
+from .joint import JointComparison, JointOutside, JointSearch
 from .nearsightedness import Nearsightedness
 from .nice_mnist import NiceMNIST
 from .record import Recorder
@@ -27,6 +27,7 @@ __all__ = [
     "EntropyBiasVariance",
     "Experiment",
     "JointComparison",
+    "JointOutside",
     "JointSearch",
     "Nearsightedness",
     "NiceMNIST",
@@ -61,5 +62,6 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "toy_lambda": ToyLambda,
     "dimensions": Dimensions,
     "joint_comparison": JointComparison,
+    "joint_outside": JointOutside,
     "joint_search": JointSearch,
 }

@@ -15,7 +15,7 @@ from .kernels import Kernel
 from .langevin import langevin
 from .latent import RefineInfo, refine
 from .replay import ReplayBuffer
-from .resample import Resampled, resample
+from .resample import Resampled, resample, resample_class
 from .run import Record, effective_sample_size, r_hat, run
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "r_hat",
     "refine",
     "resample",
+    "resample_class",
     "run",
     "tempering",
     "ula",

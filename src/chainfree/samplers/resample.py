@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from ..checks import energy_values, require_positive_int
+from ..energies.classifier import JointEnergy
 from ..functional.entropy import mixture_log_prob
-from ..functional.importance import self_normalised
+from ..functional.importance import Weights, self_normalised
 from ..generators.base import LatentGenerator
 from ..typing import Energy
 
-__all__ = ["Resampled", "resample"]
+__all__ = ["Resampled", "resample", "resample_class"]
 
 
 class Resampled(NamedTuple):
-    """What :func:`resample` returns.
+    """What :func:`resample` and :func:`resample_class` return.
 
     Args:
         x: ``(n, *event)``.
@@ -64,10 +65,37 @@ def resample(
     log_weights = -energy_values(energy, draw.x) - mixture_log_prob(draw.x, draw.mean, net.log_sigma)
     if not bool(torch.isfinite(log_weights).all()):
         raise ValueError("the energy is not finite on the generator's samples; fit the generator to it first")
-    weights = self_normalised(log_weights.double())
-    start = torch.rand((), generator=generator, device=draw.x.device, dtype=torch.float64)
-    places = (torch.arange(n, device=draw.x.device, dtype=torch.float64) + start) / n
-    index = torch.searchsorted(weights.values.cumsum(0), places).clamp_max(proposals - 1)
+    return _systematic(draw.x, self_normalised(log_weights.double()), n, generator)
+
+
+@torch.no_grad()
+def resample_class(
+    energy: JointEnergy, x: Tensor, y: int, n: int, *, generator: torch.Generator | None = None
+) -> Resampled:
+    r"""Draw from :math:`p(x \mid y) \propto p(x)\,p(y \mid x)` by resampling draws of the marginal.
+
+    Args:
+        energy: whose :math:`p(y \mid x)` are the weights.
+        x: draws of the marginal, ``(B, *event)``: a generator's that was trained with this energy, a sampler's.
+        y: the class.
+        n: samples, at most B; of a class that has few of the draws, the same ones come again.
+        generator: source of randomness.
+
+    Raises:
+        ValueError: more samples than draws, or no such class.
+    """
+    require_positive_int("n", n)
+    if n > len(x):
+        raise ValueError(f"n must be at most the number of draws, got n={n} and {len(x)}; draw more")
+    energy.given(y)  # refuses what is no class
+    log_weights = energy.class_log_probs(x)[:, y]
+    return _systematic(x, self_normalised(log_weights.double()), n, generator)
+
+
+def _systematic(x: Tensor, weights: Weights, n: int, generator: torch.Generator | None) -> Resampled:
+    start = torch.rand((), generator=generator, device=x.device, dtype=torch.float64)
+    places = (torch.arange(n, device=x.device, dtype=torch.float64) + start) / n
+    index = torch.searchsorted(weights.values.cumsum(0), places).clamp_max(len(x) - 1)
     # in systematic order neighbours are equal; the caller may take the first few
-    shuffled = torch.randperm(n, generator=generator, device=draw.x.device)
-    return Resampled(draw.x[index[shuffled]], weights.effective_sample_size)
+    shuffled = torch.randperm(n, generator=generator, device=x.device)
+    return Resampled(x[index[shuffled]], weights.effective_sample_size)

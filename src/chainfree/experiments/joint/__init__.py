@@ -1,6 +1,7 @@
 """Joint energy models beside classifiers of few labels."""
 
 from .comparison import JointComparison
+from .outside import JointOutside
 from .search import JointSearch
 
-__all__ = ["JointComparison", "JointSearch"]
+__all__ = ["JointComparison", "JointOutside", "JointSearch"]
