@@ -40,6 +40,9 @@ def rendered(results: Path = RESULTS) -> str:
     holds = [held for by_dim in brackets["bracket_holds"].values() for held in by_dim.values()]
     widths = [width for by_dim in brackets["bracket_width"].values() for width in by_dim.values()]
     plane = _figures(records, "density2d")
+    likelihoods = _figures(records, "bsds")
+    patches = likelihoods["log_likelihood"]
+    energy = _best(patches, energies=True)
     papers = [gap for seeds in games["paper_gaps_by_seed"].values() for gap in seeds if gap is not None]
     one = samplers["by_seed"][0]
     likelihood = {method: values[0] for method, values in nice["log_likelihood"].items()}
@@ -127,6 +130,17 @@ def rendered(results: Path = RESULTS) -> str:
             "density2d",
         ),
         (
+            "8 x 8 patches of natural images, 63 dimensions: test log-likelihood in nats",
+            f"{energy} {_bracketed(patches[energy])}; spline flow {patches['spline flow']['mean']:.1f}, scale mixture "
+            f"{patches['scale mixture']['mean']:.1f}, normal {patches['Gaussian']['mean']:.1f}",
+            "bsds",
+        ),
+        (
+            "tables of numbers: the best energy against the best of mixture, kernels and flows, in nats",
+            "; ".join(f"{_plain(name)} {_best_two(found)}" for name, found in likelihoods["tables"].items()),
+            "bsds",
+        ),
+        (
             "10,000 chains of 1,000 trajectories by HMC in the plane, two threads",
             f"{chains['hmc_10k_chains_s']:.0f} s",
             "samplers",
@@ -161,6 +175,26 @@ def with_results(readme: str) -> str:
     """The README with the block between its markers written anew."""
     before, rest = readme.split(START)
     return before + START + rendered() + END + rest.split(END)[1]
+
+
+def _best(found: dict[str, dict[str, Any]], *, energies: bool) -> str:
+    """The name of the energy, or of the normalised density, with the most nats."""
+    return max((name for name in found if ("log_z" in found[name]) == energies), key=lambda name: found[name]["mean"])
+
+
+def _bracketed(found: dict[str, Any]) -> str:
+    return f"{found['mean']:.2f} in [{found['low']:.2f}, {found['high']:.2f}]"
+
+
+def _best_two(found: dict[str, dict[str, Any]]) -> str:
+    density = _best(found, energies=False)
+    if not any("log_z" in one for one in found.values()):
+        return f"none, {found[density]['mean']:.2f}"
+    return f"{_bracketed(found[_best(found, energies=True)])}, {found[density]['mean']:.2f}"
+
+
+def _plain(name: str) -> str:
+    return name.partition("_")[0]
 
 
 def _middle(gaps: dict[str, float | None]) -> float:

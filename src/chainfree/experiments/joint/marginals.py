@@ -33,6 +33,7 @@ class MarginalSettings:
         draws: of energy discrepancy.
         latent: features of a generator's z, for VERA and MEG.
         generator_width: units of the three layers of a table's generator.
+        generator_channels: of an image's generator, before each doubling.
         entropy_weight, gradient_penalty: of VERA and MEG.
         entropy_samples: of VERA; all by default.
         sigma_bounds: of the generator's noise.
@@ -47,6 +48,7 @@ class MarginalSettings:
     draws: int = 4
     latent: int = 64
     generator_width: int = 500
+    generator_channels: Sequence[int] = (64, 32)
     entropy_weight: float = 1e-2
     gradient_penalty: float = 0.1
     entropy_samples: int | None = None
@@ -128,7 +130,12 @@ class MarginalSettings:
             )
         channels, size = x.shape[1:3]
         return DeconvGenerator(
-            self.latent, channels=channels, size=size, widths=(64, 32), sigma=sigma, sigma_bounds=self.sigma_bounds
+            self.latent,
+            channels=channels,
+            size=size,
+            widths=self.generator_channels,
+            sigma=sigma,
+            sigma_bounds=self.sigma_bounds,
         )
 
     def _critic(self, x: Tensor) -> MLPCritic | ConvCritic:

@@ -54,7 +54,8 @@ class Network:
     Args:
         marginal: how the density of rows is learned; ``"none"`` for a classifier only.
         marginal_settings: see :class:`MarginalSettings`.
-        marginal_weight, classification, class_entropy, class_balance: see :class:`chainfree.objectives.Joint`.
+        marginal_weight, classification, class_entropy, class_balance: see :class:`chainfree.objectives.Joint`; the shares
+            are those of the labelled rows.
         adversarial_radius: of virtual adversarial training in units of the data; 0 for none.
         base: tilt the normal classes of :class:`chainfree.energies.GaussianClasses` in place of starting from nothing. The
             network's coordinates are then those in which their covariance is the identity, so that noise of one scale suits
@@ -126,6 +127,7 @@ class Network:
             classification=self.classification,
             class_entropy=self.class_entropy,
             class_balance=self.class_balance,
+            class_shares=(torch.bincount(y[y >= 0], minlength=classes) / (y >= 0).sum()).tolist(),
             virtual_adversarial=adversarial,
         )
         betas = (self.first_moment, 0.999)
