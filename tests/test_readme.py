@@ -23,7 +23,7 @@ def test_the_results_are_those_of_the_files(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_library_examples_run_one_after_the_other() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 6
     scope: dict[str, object] = {}
     for example in examples:
         exec(example, scope)  # our own text
