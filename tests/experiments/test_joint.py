@@ -16,8 +16,9 @@ from scipy.stats import norm
 
 from chainfree.datasets import data_dir
 from chainfree.engine import TrainingDivergedError
-from chainfree.experiments import JointComparison, JointOutside, JointSearch
+from chainfree.experiments import JointComparison, JointOutside, JointSearch, JointTraining
 from chainfree.experiments.joint import outside, search, tasks
+from chainfree.experiments.joint.augment import augmented
 from chainfree.experiments.joint.methods import METHODS, method
 from chainfree.experiments.joint.networks import Network
 from chainfree.experiments.joint.search import candidates, choice
@@ -210,6 +211,56 @@ def test_rows_outside_are_told_by_every_score(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(picture, Figure)
 
 
+def test_a_long_training_goes_on_where_it_was_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(tasks.TASKS, "halves", _images)
+    settings: dict[str, Any] = {
+        "task": "halves",
+        "depth": 10,
+        "widen": 1,
+        "latent": 2,
+        "generator_channels": [4],
+        "entropy_samples": 2,
+        "classification": 1.0,
+        "lr": 1e-3,
+        "warmup": 2,
+        "batch": 8,
+        "steps": 6,
+        "shift": 1,
+        "every": 2,
+        "ema": 0.5,
+        "device": "cpu",
+    }
+    whole, picture = JointTraining(folder=str(tmp_path / "whole"), **settings).run()
+    assert [look["step"] for look in whole["curve"]] == [2, 4, 6]
+    assert whole["accuracy"] == whole["curve"][-1]["accuracy"] and whole["stopped"] == "completed"
+    assert isinstance(picture, Figure)
+    parts = [JointTraining(folder=str(tmp_path / "parts"), minutes=1e-9, **settings).run()[0] for _ in range(6)]
+    assert [found["steps"] for found in parts] == [1, 2, 3, 4, 5, 6]
+    assert all("minutes are over" in found["stopped"] for found in parts[:5])
+    for key in ("accuracy", "nll", "ece"):
+        assert parts[-1][key] == whole[key]  # bit for bit
+    assert parts[-1]["seconds_of_training"] > parts[0]["seconds_of_training"]
+    assert "'step': 6" in capsys.readouterr().out
+
+
+def test_augmented_images_are_shifted_or_mirrored_and_every_way_occurs() -> None:
+    source = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 2, 4, 5)
+    drawn = augmented(image.expand(400, -1, -1, -1), shift=1, noise=0.0, generator=source)
+    padded = np.pad(image[0].numpy(), ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    ways = [
+        padded[:, i : i + 4, j : j + 5][:, :, ::step] for i in range(3) for j in range(3) for step in (1, -1)
+    ]  # 18 equally likely ones
+    counts = [sum(np.array_equal(one, way) for one in drawn.numpy()) for way in ways]
+    assert sum(counts) == 400 and min(counts) > 5 and max(counts) < 50
+    noised = augmented(image.expand(400, -1, -1, -1), shift=0, noise=0.5, generator=source)
+    straight, turned = noised - image, noised - image.flip(3)
+    least = torch.minimum(straight.flatten(1).norm(dim=1), turned.flatten(1).norm(dim=1))
+    assert float((least.square() / 40).mean()) == pytest.approx(0.25, rel=0.1)
+
+
 def test_what_has_no_energy_or_no_samples_is_refused() -> None:
     network = {"all": {"a": {"kind": "network"}}}
     for methods, names, samples, words in (
@@ -235,6 +286,11 @@ def test_what_has_no_energy_or_no_samples_is_refused() -> None:
         (lambda: JointComparison(task="har", methods={}), "methods is empty"),
         (lambda: JointComparison(task="har", methods={"few": {}}), "by number of labels"),
         (lambda: JointComparison(task="har", methods={"10": {}}), r"methods\.10 is empty"),
+        (lambda: JointTraining(task="nope"), "task must be one of"),
+        (lambda: JointTraining(depth=27), "depth must be 6n"),
+        (lambda: JointTraining(minutes=0.0), "minutes must"),
+        (lambda: JointTraining(seeds=(0, 1)), "one seed at a time"),
+        (lambda: JointTraining(precision="fp16"), "precision must"),
         (lambda: JointSearch(task="har", methods={"all": {"a": {"kind": "discriminant"}}}, budget=0), "budget must"),
     ],
 )

@@ -1,5 +1,6 @@
 """Data: toy densities with exact log-densities, tables from files, images, stacked digits, anomaly-detection problems."""
 
+from .cifar import load_cifar10
 from .digits import AnomalySplit, load_adbench, load_digits_one_held_out
 from .download import download
 from .errors import DataError
@@ -26,6 +27,7 @@ __all__ = [
     "download",
     "find",
     "load_adbench",
+    "load_cifar10",
     "load_digits_one_held_out",
     "load_fashion_mnist",
     "load_mnist",

@@ -11,7 +11,7 @@ from .ablation import Ablation
 from .dimensions import Dimensions
 from .ed_then_generator import EDThenGenerator
 from .entropy_bias_variance import EntropyBiasVariance
-from .joint import JointComparison, JointOutside, JointSearch
+from .joint import JointComparison, JointOutside, JointSearch, JointTraining
 from .nearsightedness import Nearsightedness
 from .nice_mnist import NiceMNIST
 from .record import Recorder
@@ -29,6 +29,7 @@ __all__ = [
     "JointComparison",
     "JointOutside",
     "JointSearch",
+    "JointTraining",
     "Nearsightedness",
     "NiceMNIST",
     "Recorder",
@@ -64,4 +65,5 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "joint_comparison": JointComparison,
     "joint_outside": JointOutside,
     "joint_search": JointSearch,
+    "joint_training": JointTraining,
 }

@@ -3,5 +3,6 @@
 from .comparison import JointComparison
 from .outside import JointOutside
 from .search import JointSearch
+from .training import JointTraining
 
-__all__ = ["JointComparison", "JointOutside", "JointSearch"]
+__all__ = ["JointComparison", "JointOutside", "JointSearch", "JointTraining"]

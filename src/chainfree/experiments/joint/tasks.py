@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...datasets import Images, find, load_fashion_mnist, load_mnist, read_arrays
+from ...datasets import Images, find, load_cifar10, load_fashion_mnist, load_mnist, read_arrays
 from .adult import adult_columns
 
 __all__ = ["TASKS", "JudgedOn", "Task", "labelled_at_random", "load_task"]
@@ -111,6 +111,11 @@ def _clothes(judged_on: JudgedOn) -> Task:
     return _images(load_fashion_mnist, judged_on, lambda pixels: pixels.float() / 127.5 - 1)
 
 
+def _photographs(judged_on: JudgedOn) -> Task:
+    """CIFAR-10 as images from -1 to 1."""
+    return _images(load_cifar10, judged_on, lambda pixels: pixels.float() / 127.5 - 1)
+
+
 def _images(
     load: Callable[[Literal["train", "test"]], Images], judged_on: JudgedOn, scaled: Callable[[Tensor], Tensor]
 ) -> Task:
@@ -134,4 +139,5 @@ TASKS: dict[str, Callable[[JudgedOn], Task]] = {
     "mnist": _digits,
     "adult": _adult,
     "fashion": _clothes,
+    "cifar10": _photographs,
 }

@@ -1,0 +1,208 @@
+"""A joint energy model of images on an accelerator: the one long training that goes on where it was stopped.
+
+Grathwohl, Kelly, Hashemi, Norouzi, Swersky, Duvenaud, ICLR 2021, arXiv 2010.04230, section 6.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ... import plotting
+from ...batches import batches
+from ...checks import require_non_negative, require_positive, require_positive_int
+from ...energies import JointEnergy, WideResNet
+from ...engine import Constant, Engine, OptimizerSettings, latest_checkpoint
+from ...engine.callbacks import Callback
+from ...evaluation import classifier_scores
+from ...objectives import Joint
+from ..checks import require_seeds
+from .augment import AugmentedImages
+from .marginals import MarginalSettings
+from .tasks import TASKS, load_task
+
+__all__ = ["JointTraining"]
+
+_ROWS_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointTraining:
+    """Settings of the experiment. The test rows are looked at while training goes on, for the reader, and choose nothing.
+
+    Args:
+        task: images.
+        depth, widen: of :class:`chainfree.energies.WideResNet`.
+        latent, generator_channels, entropy_weight, gradient_penalty, entropy_samples: of VERA.
+        classification: weight of the cross-entropy.
+        lr, generator_lr, betas: of Adam.
+        warmup: steps until the full rates.
+        ema: decay of the moving average that is judged.
+        batch, steps: of training.
+        shift, noise: see :func:`chainfree.experiments.joint.augment.augmented`.
+        minutes: of training in this call at most; the next call of the same command goes on from there.
+        folder: of the checkpoints.
+        every: steps between looks and checkpoints.
+        device: ``"auto"`` is an accelerator where there is one.
+        precision: see :class:`chainfree.Engine`.
+        seeds: one, of everything.
+    """
+
+    task: str = "cifar10"
+    depth: int = 28
+    widen: int = 10
+    latent: int = 128
+    generator_channels: Sequence[int] = (512, 256, 128)
+    entropy_weight: float = 1e-4
+    gradient_penalty: float = 0.1
+    entropy_samples: int = 16
+    classification: float = 100.0
+    lr: float = 3e-5
+    generator_lr: float = 6e-5
+    betas: Sequence[float] = (0.0, 0.9)
+    warmup: int = 1000
+    ema: float = 0.999
+    batch: int = 40
+    steps: int = 250_000
+    shift: int = 4
+    noise: float = 0.03
+    minutes: float | None = None
+    folder: str = "runs/jem_cifar10"
+    every: int = 2500
+    device: str = "auto"
+    precision: str = "fp32"
+    seeds: Sequence[int] = (0,)
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        for name in ("depth", "widen", "latent", "entropy_samples", "batch", "steps", "every"):
+            require_positive_int(name, getattr(self, name))
+        with torch.device("meta"):
+            WideResNet(depth=self.depth, widen=self.widen)
+        for name in ("lr", "generator_lr"):
+            require_positive(name, getattr(self, name))
+        for name in ("entropy_weight", "gradient_penalty", "classification", "warmup", "shift", "noise"):
+            require_non_negative(name, getattr(self, name))
+        if self.minutes is not None:
+            require_positive("minutes", self.minutes)
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision must be 'fp32' or 'bf16', got {self.precision!r}")
+        require_seeds(self.seeds)
+        if len(self.seeds) != 1:
+            raise ValueError(f"this recipe runs one seed at a time, got {list(self.seeds)!r}")
+
+    def run(self) -> tuple[dict[str, Any], Figure]:
+        """Figures (scores on the test rows now, and the curve that led here) and a picture of the curve."""
+        seed = self.seeds[0]
+        device = torch.device(_accelerator() if self.device == "auto" else self.device)
+        task = load_task(self.task, "test")
+        x, y = task.x.to(device), task.y.to(device)
+        marginal = MarginalSettings(
+            latent=self.latent,
+            generator_channels=self.generator_channels,
+            entropy_weight=self.entropy_weight,
+            gradient_penalty=self.gradient_penalty,
+            entropy_samples=self.entropy_samples,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = WideResNet(depth=self.depth, widen=self.widen, channels=x.shape[1], outputs=task.classes)
+        energy = JointEnergy(network, task.classes)
+        objective = Joint(marginal.build("vera", task.x, seed)[0], classification=self.classification)
+        looks = _Looks(task.x_judged.to(device), task.y_judged, self.minutes)
+        first, second = self.betas
+        rates = {player: self.lr if player == "energy" else self.generator_lr for player in objective.players(energy)}
+        engine = Engine(
+            energy,
+            objective,
+            seed=seed,
+            optimizer={player: OptimizerSettings(lr=lr, betas=(first, second)) for player, lr in rates.items()},
+            schedule=Constant(warmup=self.warmup),
+            ema=self.ema,
+            precision="bf16" if self.precision == "bf16" else "fp32",
+            device=device,
+            callbacks=[looks],
+            log_every=self.every,
+            checkpoints=Path(self.folder),
+            checkpoint_every=self.every,
+        )
+        if Path(self.folder).is_dir() and any(Path(self.folder).iterdir()):
+            engine.resume(latest_checkpoint(Path(self.folder)))
+        stream = AugmentedImages(
+            batches(x, y=y, size=self.batch, seed=seed), shift=self.shift, noise=self.noise, seed=seed
+        )
+        report = engine.fit(stream, steps=self.steps)
+        now = looks.look(engine)
+        figures = {
+            **{name: now[name] for name in ("accuracy", "nll", "brier", "ece")},
+            "steps": report.steps,
+            "steps_planned": self.steps,
+            "stopped": report.stopped,
+            "seconds_of_training": looks.seconds + report.seconds,
+            "curve": looks.curve,
+            "device": _name(device),
+        }
+        at = [look["step"] for look in looks.curve]
+        found = [100 * look["accuracy"] for look in looks.curve]
+        picture = plotting.curves(
+            {"averaged weights": (torch.tensor(at), torch.tensor(found))},
+            x_label="steps",
+            y_label="test accuracy (%)",
+            title=f"{self.task}: joint energy by VERA after {report.steps:,} of {self.steps:,} steps",
+        )
+        return figures, picture
+
+
+class _Looks(Callback):
+    """Accuracy and calibration now and then, and the end of this call's time."""
+
+    def __init__(self, x: Tensor, y: Tensor, minutes: float | None) -> None:
+        self._x, self._y, self._minutes = x, y, minutes
+        self._started = time.perf_counter()
+        self.seconds = 0.0  # of earlier calls
+        self.curve: list[dict[str, float]] = []
+
+    @torch.no_grad()
+    def look(self, engine: Engine, record: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Scores of this step, looked at once."""
+        if not self.curve or self.curve[-1]["step"] != engine.step:
+            averaged = cast(JointEnergy, engine.averaged())
+            logits = torch.cat([averaged.logits(part).cpu() for part in self._x.split(_ROWS_AT_A_TIME)])
+            found = {"step": float(engine.step), **classifier_scores(logits, self._y)._asdict()}
+            energies = ("energy_data", "energy_samples", "cross_entropy")
+            found |= {name: record[name] for name in energies if record is not None and name in record}
+            self.curve.append(found)
+            print({name: round(value, 4) for name, value in found.items()}, flush=True)  # noqa: T201
+        return self.curve[-1]
+
+    def on_start(self, engine: Engine, total_steps: int) -> None:
+        self._started = time.perf_counter()
+
+    def on_step(self, engine: Engine) -> None:
+        if self._minutes is not None and time.perf_counter() - self._started > 60 * self._minutes:
+            engine.request_stop(f"{self._minutes:g} minutes are over")
+
+    def on_log(self, engine: Engine, record: Mapping[str, float]) -> None:
+        self.look(engine, record)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"curve": self.curve, "seconds": self.seconds + time.perf_counter() - self._started}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.curve, self.seconds = list(state["curve"]), state["seconds"]
+
+
+def _accelerator() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
