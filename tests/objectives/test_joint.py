@@ -14,7 +14,7 @@ import chainfree as cf
 from chainfree.energies import MLP, GaussianClasses, JointEnergy, TiltedLogits
 from chainfree.functional import virtual_adversarial_divergence
 from chainfree.objectives import Joint, VirtualAdversarial
-from chainfree.typing import Batch, LossOutput, Update
+from chainfree.typing import Batch, Update
 
 
 def _seeded(seed: int = 0) -> torch.Generator:
@@ -117,54 +117,6 @@ def test_the_level_of_a_tilt_is_held_to_its_base_s(batch: Batch) -> None:
         tilt.network.network.layers[-1].bias += 3.0
     raised = _only(held, tilt, batch).loss - _only(plain, tilt, batch).loss
     assert float(raised.detach()) == pytest.approx(2.0 * 3.0**2)
-
-
-def _passes(energy: JointEnergy) -> list[int]:
-    """Rows of every pass through the network from now on."""
-    rows: list[int] = []
-    energy.network.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
-    return rows
-
-
-@pytest.mark.parametrize("labelled", [0, 4])
-def test_a_pass_over_the_same_rows_is_made_once_and_changes_nothing(
-    energy: JointEnergy, batch: Batch, labelled: int
-) -> None:
-    given = Batch(batch.x, batch.y, labelled)
-    options: dict[str, Any] = {"marginal_weight": 0.3, "class_entropy": 0.7, "class_balance": 0.2}
-    game = cf.objectives.VERA(cf.generators.ResidualGenerator(2, 2).double())
-
-    def first(objective: Joint) -> tuple[Update, dict[str, Tensor]]:
-        update = next(objective.updates(energy, given, 0, _seeded(7)))
-        parameters = list(energy.parameters())
-        return update, dict(zip(map(str, range(9)), torch.autograd.grad(update.loss, parameters), strict=False))
-
-    alone = next(game.updates(energy, given.unlabelled(), 0, _seeded(7)))
-    terms = _only(Joint(None, class_entropy=0.7, class_balance=0.2), energy, given)
-    held = 1e-3 * energy(batch.x[: labelled or 9]).square().mean()
-    rows = _passes(energy)
-    update, gradients = first(Joint(game, **options))
-    torch.testing.assert_close(update.loss, 0.3 * alone.loss + terms.loss + held)
-    expected = torch.autograd.grad(0.3 * alone.loss + terms.loss + held, list(energy.parameters()))
-    for gradient, wanted in zip(gradients.values(), expected, strict=True):
-        torch.testing.assert_close(gradient, wanted)
-    few = 9 - labelled
-    assert rows == [few, few] + [labelled] * (labelled > 0)  # data, samples, and labelled rows where these are apart
-
-
-def test_rows_that_are_copied_or_have_no_graph_are_not_overheard(energy: JointEnergy, batch: Batch) -> None:
-    class Copying:
-        def __call__(self, energy: Any, x: Tensor, *, generator: Any = None) -> LossOutput:
-            with torch.no_grad():
-                energy(x)  # the same rows, without a graph
-            return LossOutput(energy(x + 1).mean() - energy(x.clone()).mean())
-
-    given, rows = Batch(batch.x, batch.y), _passes(energy)
-    update = _only(Joint(Copying(), energy_square=0.0), energy, given)
-    assert rows == [9, 9, 9, 9]
-    cross_entropy = functional.cross_entropy(energy.logits(batch.x[:4]), torch.tensor([0, 2, 1, 0]))
-    torch.testing.assert_close(update.loss, energy(batch.x + 1).mean() - energy(batch.x).mean() + cross_entropy)
-    assert not energy.network._forward_hooks
 
 
 def test_other_players_keep_their_turns(energy: JointEnergy, batch: Batch) -> None:

@@ -20,7 +20,6 @@ from ..checks import require_non_negative, require_positive, require_positive_in
 from ..energies.classifier import JointEnergy
 from ..functional.virtual_adversarial import virtual_adversarial_divergence
 from ..typing import Batch, Energy, Loss, Objective, Update
-from .overheard import Overheard
 from .parameters import trainable
 from .single import Single
 
@@ -136,46 +135,41 @@ class Joint(nn.Module):
 
     def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Iterator[Update]:
         """The turns of the marginal objective, with the terms of the classes in those of the energy."""
-        joint = cast(JointEnergy, energy)  # players() has looked; compiled, it is of another type
-        others = batch.unlabelled()
-        overheard = Overheard(joint, others.x)
         if self.marginal is None:
-            loss, metrics = self._classes(joint, batch, overheard, generator)
+            loss, metrics = self._classes(energy, batch, generator)
             yield Update("energy", loss, {"loss": loss.detach(), **metrics})
             return
-        turns = self.marginal.updates(energy, others, step, generator)
-        while True:
-            with overheard.listening():
-                update = next(turns, None)
-            if update is None:
-                return
-            if update.player == "energy":
-                loss, metrics = self._classes(joint, batch, overheard, generator)
-                loss = self.marginal_weight * update.loss + loss
-                update = Update("energy", loss, {**update.metrics, **metrics})
-            yield update
+        for update in self.marginal.updates(energy, batch.unlabelled(), step, generator):
+            if update.player != "energy":
+                yield update
+                continue
+            loss, metrics = self._classes(energy, batch, generator)
+            yield Update("energy", self.marginal_weight * update.loss + loss, {**update.metrics, **metrics})
 
-    def _classes(
-        self, joint: JointEnergy, batch: Batch, overheard: Overheard, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _classes(self, energy: Energy, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        joint = cast(JointEnergy, energy)  # players() has looked; compiled, it is of another type
         if batch.y is None:
             raise ValueError("a joint objective needs labels, -1 where there is none; give y to the batches")
         few = batch.labelled or len(batch)
         decided = self.class_entropy > 0 or self.class_balance > 0
         without = decided or self.virtual_adversarial is not None
-        logits, of_others = self._logits(joint, batch, overheard, both=without)
+        logits_of = joint.logits
+        logits = logits_of(batch.x if without else batch.x[:few])
         y = batch.y[:few]
         known = (y >= 0).sum()
         # not the mean: without any label that would be 0/0
-        summed = functional.cross_entropy(logits, y, ignore_index=-1, reduction="sum")
+        summed = functional.cross_entropy(logits[:few], y, ignore_index=-1, reduction="sum")
         cross_entropy = summed / known.clamp_min(1)
-        right = (logits.argmax(1) == y).sum() / known.clamp_min(1)
+        right = (logits[:few].argmax(1) == y).sum() / known.clamp_min(1)
         loss = self.classification * cross_entropy
         metrics = {"cross_entropy": cross_entropy.detach(), "accuracy": right.detach()}
         if self.marginal is not None and self.energy_square > 0:
-            loss = loss + self.energy_square * joint.departure(batch.x[:few], logits).square().mean()
+            loss = loss + self.energy_square * joint.departure(batch.x[:few], logits[:few]).square().mean()
+        if not without:
+            return loss, metrics
+        others = slice(batch.labelled, None)
         if decided:
-            log_probs = torch.log_softmax(of_others, dim=1)
+            log_probs = torch.log_softmax(logits[others], dim=1)
             entropy = -(log_probs.exp() * log_probs).sum(1).mean()
             imbalance = self._imbalance(log_probs)
             loss = loss + self.class_entropy * entropy + self.class_balance * imbalance
@@ -183,28 +177,17 @@ class Joint(nn.Module):
         if self.virtual_adversarial is not None:
             term = self.virtual_adversarial
             divergence = virtual_adversarial_divergence(
-                joint.logits,
-                batch.x[batch.labelled :],
+                logits_of,
+                batch.x[others],
                 radius=term.radius,
                 probe=term.probe,
                 steps=term.steps,
-                clean=of_others,
+                clean=logits[others],
                 generator=generator,
             ).mean()
             loss = loss + term.weight * divergence
             metrics["virtual_adversarial"] = divergence.detach()
         return loss, metrics
-
-    def _logits(self, joint: JointEnergy, batch: Batch, overheard: Overheard, *, both: bool) -> tuple[Tensor, Tensor]:
-        """Of the rows that cross-entropy is about, and of those that the terms without labels are about, if ``both``."""
-        if not batch.labelled:
-            logits = overheard.logits()
-            return logits, logits
-        if both and not overheard.heard:  # one pass for all
-            logits = joint.logits(batch.x)
-            return logits[: batch.labelled], logits[batch.labelled :]
-        logits = joint.logits(batch.x[: batch.labelled])
-        return logits, overheard.logits() if both else logits[:0]
 
     def _imbalance(self, log_probs: Tensor) -> Tensor:
         """Divergence of the mean answer from the shares, in nats."""
