@@ -25,6 +25,11 @@ def test_they_are_scikit_learn_s_for_tensors_and_arrays() -> None:
     assert anomaly_scores(torch.from_numpy(score), torch.from_numpy(labels).bool()) == wanted
 
 
+def test_what_is_missed_counts_every_threshold() -> None:
+    score = np.tile(np.arange(100.0), 2)  # collinear: scikit-learn would leave all thresholds but the ends out
+    assert anomaly_scores(score, np.arange(200) >= 100).missed_at_95 == pytest.approx(0.95)
+
+
 def test_high_scores_mean_anomalies() -> None:
     labels = np.array([0, 0, 0, 1])
     assert anomaly_scores(np.array([0.1, 0.2, 0.3, 0.9]), labels) == AnomalyScores(1.0, 1.0, 0.0)

@@ -40,7 +40,8 @@ def test_they_are_those_of_the_mixture_by_scipy() -> None:
     rows = x.numpy()
     energies = -logsumexp(log_joint(rows), axis=1)
     np.testing.assert_allclose(found.energy, energies, rtol=1e-10)
-    np.testing.assert_allclose(found.max_probability, -np.exp(log_joint(rows).max(1) + energies), rtol=1e-10)
+    likeliest = np.exp(log_joint(rows).max(1) + energies)
+    np.testing.assert_allclose(found.max_probability, np.log1p(-likeliest), rtol=1e-5)
     h = 1e-5
     slopes = [
         (logsumexp(log_joint(rows + h * e), axis=1) - logsumexp(log_joint(rows - h * e), axis=1)) / (2 * h)
@@ -58,6 +59,18 @@ def test_rows_far_off_are_told_from_draws() -> None:
     assert anomaly_scores(found.gradient_norm, labels).auroc > 0.97
     # a discriminant is never so sure as far away
     assert anomaly_scores(found.max_probability, labels).auroc < 0.5
+
+
+def test_rows_that_a_network_is_very_sure_of_keep_their_order() -> None:
+    class Gaps(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x, torch.zeros(len(x), 2)], dim=1)
+
+    gaps = torch.linspace(20, 90, 50).unsqueeze(1)
+    assert torch.softmax(Gaps()(gaps), 1).amax(1).unique().numel() == 1  # one, to all digits
+    found = outlier_scores(JointEnergy(Gaps(), classes=3), gaps).max_probability
+    assert bool((found.diff() < 0).all())
+    torch.testing.assert_close(found, -gaps.squeeze(1).double() + np.log(2), rtol=1e-6, atol=1e-6)
 
 
 def test_images_in_parts_as_in_one_and_nothing_is_left_behind() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +17,26 @@ from chainfree.energies import MLP, GaussianClasses, JointEnergy, TiltedLogits
 from chainfree.functional import virtual_adversarial_divergence
 from chainfree.objectives import Joint, VirtualAdversarial
 from chainfree.typing import Batch, Update
+
+MARGINALS: dict[str, Callable[[], Any]] = {
+    "energy discrepancy": cf.losses.EnergyDiscrepancy,
+    "denoising": lambda: cf.losses.DenoisingScoreMatching(scale=0.3),
+    "sliced": cf.losses.SlicedScoreMatching,
+    "conditional": cf.losses.ConditionalNCE,
+    "contrastive divergence": lambda: cf.losses.ContrastiveDivergence(chain=cf.samplers.Chain(steps=2)),
+    "short run": lambda: cf.losses.ShortRun(initial=cf.energies.Gaussian(torch.zeros(2).double())),
+    "recovery": cf.losses.RecoveryLikelihood,
+    "persistent": lambda: cf.objectives.PersistentContrastiveDivergence(
+        cf.samplers.ReplayBuffer(torch.randn(20, 2).double())
+    ),
+    "noise contrastive": lambda: cf.objectives.NoiseContrastive(cf.energies.Gaussian(torch.zeros(2).double())),
+    "vera": lambda: cf.objectives.VERA(cf.generators.ResidualGenerator(2, 2).double()),
+    "meg": lambda: cf.objectives.MEG(cf.generators.ResidualGenerator(2, 2).double(), _critic()),
+}
+
+
+def _critic() -> nn.Module:
+    return cf.generators.MLPCritic(2, 2, width=8).double()
 
 
 def _seeded(seed: int = 0) -> torch.Generator:
@@ -81,9 +103,11 @@ def test_all_terms_are_added_and_those_without_labels_are_over_the_other_rows(
         + 0.7 * entropy
         + 0.6 * (mean * (mean / torch.tensor([0.5, 0.3, 0.2])).log()).sum()
         + 0.4 * divergence
-        + 0.05 * energy(batch.x[:4]).square().mean()
+        + 0.05 * energy(batch.x[:4]).mean().square()
     )
     torch.testing.assert_close(update.loss, expected)
+    torch.testing.assert_close(update.metrics["loss"], expected.detach())
+    torch.testing.assert_close(update.metrics["marginal_loss"], loss(energy, others).loss.detach())
     assert {"cross_entropy", "accuracy", "class_entropy", "virtual_adversarial"} <= set(update.metrics)
 
 
@@ -117,6 +141,27 @@ def test_the_level_of_a_tilt_is_held_to_its_base_s(batch: Batch) -> None:
         tilt.network.network.layers[-1].bias += 3.0
     raised = _only(held, tilt, batch).loss - _only(plain, tilt, batch).loss
     assert float(raised.detach()) == pytest.approx(2.0 * 3.0**2)
+
+
+@pytest.mark.parametrize("labelled", [0, 4])
+@pytest.mark.parametrize("name", sorted(MARGINALS))
+def test_any_training_of_the_marginal_goes_with_the_classes(
+    energy: JointEnergy, batch: Batch, name: str, labelled: int
+) -> None:
+    given = Batch(batch.x, batch.y, labelled)
+    marginal = MARGINALS[name]()
+    objective = Joint(marginal, class_entropy=0.1, class_balance=0.1, energy_square=0.0)
+    others = objective.marginal
+    assert others is not None
+    state = copy.deepcopy(objective.state_dict())
+    parameters = list(energy.parameters())
+    found = next(u for u in objective.updates(energy, given, 0, _seeded(7)) if u.player == "energy")
+    gradients = torch.autograd.grad(found.loss, parameters)
+    objective.load_state_dict(state)
+    alone = next(u for u in others.updates(energy, given.unlabelled(), 0, _seeded(7)) if u.player == "energy")
+    terms = _only(Joint(None, class_entropy=0.1, class_balance=0.1), energy, given)
+    for gradient, wanted in zip(gradients, torch.autograd.grad(alone.loss + terms.loss, parameters), strict=True):
+        torch.testing.assert_close(gradient, wanted)
 
 
 def test_other_players_keep_their_turns(energy: JointEnergy, batch: Batch) -> None:

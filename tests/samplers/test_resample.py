@@ -70,6 +70,11 @@ def test_draws_of_all_rows_become_draws_of_a_class() -> None:
             assert stats.kstest(column.numpy(), "norm", args=(mean, 1.0)).pvalue > 1e-3
         shares = torch.softmax(logits.classes.log_joint(rows), 1)[:, y]
         assert float(found.effective_sample_size) == pytest.approx(float(shares.sum() ** 2 / shares.square().sum()))
+    far = torch.full((20, 2), 60.0, dtype=torch.float64)  # all of class 1
+    with pytest.raises(ValueError, match="expected to be of class 2; draw more"):
+        resample_class(energy, far, 2, 5)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        resample_class(energy, far.fill_(torch.nan), 1, 5)
     with pytest.raises(ValueError, match="n=5 and 4"):
         resample_class(energy, rows[:4], 0, 5)
     with pytest.raises(ValueError, match="y must be a class"):

@@ -74,15 +74,16 @@ class JointEnergy(nn.Module):
     def departure(self, x: Tensor, logits: Tensor) -> Tensor:
         """How far energies are from those of the base that the logits are tilted from, or from 0, in nats, ``(B,)``.
 
+        The network says what its base is by a method ``base_energy(x)``, ``(B, *event) -> (B,)``, as :class:`TiltedLogits`
+        has it.
+
         Args:
             x: rows, ``(B, *event)``.
             logits: of these rows, ``(B, K)``.
         """
         level = torch.logsumexp(logits, dim=1)
-        if not isinstance(self.network, TiltedLogits):
-            return -level
-        with torch.no_grad(), full_precision(x):
-            return torch.logsumexp(self.network.base.log_joint(x), dim=1) - level
+        base_energy = getattr(self.network, "base_energy", None)
+        return -level if base_energy is None else -level - base_energy(x)
 
     def given(self, y: int) -> ClassEnergy:
         """The energy of the rows of one class.
@@ -128,6 +129,12 @@ class TiltedLogits(nn.Module):
         zero_last_layer_(network)
         self.base = base
         self.network = network
+
+    @torch.no_grad()
+    def base_energy(self, x: Tensor) -> Tensor:
+        """Of rows, in nats, ``(B, *event) -> (B,)``."""
+        with full_precision(x):
+            return -torch.logsumexp(self.base.log_joint(x), dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, ``(B, *event) -> (B, K)``.

@@ -47,7 +47,7 @@ def anomaly_scores(score: Tensor | np.ndarray, labels: Tensor | np.ndarray) -> A
         raise ValueError(f"labels must hold both 0 (normal) and 1 (anomaly), got {sorted(set(y.tolist()))[:5]}")
     if not np.isfinite(s).all():
         raise ValueError("the score has NaN or infinite entries; was the energy trained on other units?")
-    passed_anomalies, passed_normals, _ = roc_curve(1 - y.astype(np.int64), -s)
+    passed_anomalies, passed_normals, _ = roc_curve(1 - y.astype(np.int64), -s, drop_intermediate=False)
     return AnomalyScores(
         auroc=float(roc_auc_score(y, s)),
         average_precision=float(average_precision_score(y, s)),

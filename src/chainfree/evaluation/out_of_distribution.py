@@ -22,7 +22,8 @@ class OutlierScores(NamedTuple):
     r"""Numbers that are high for rows unlike the data, for :func:`chainfree.evaluation.anomaly_scores`; each ``(N,)``.
 
     Args:
-        max_probability: :math:`-\max_y p(y \mid x)`, from -1 to -1/K.
+        max_probability: :math:`\log(1 - \max_y p(y \mid x))` in nats: in the order of :math:`-\max_y p(y \mid x)`, but rows
+            that a network is very sure of are still told apart, where the probability itself rounds to one.
         energy: :math:`E(x)` in nats.
         gradient_norm: :math:`\lVert\nabla_x E(x)\rVert` in nats a unit of the data: high where the density falls off, though
             rows of low density may well lie on a plain.
@@ -59,5 +60,7 @@ def _of_part(energy: JointEnergy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits = energy.logits(rows)
         values = -torch.logsumexp(logits, dim=1)
         (gradient,) = torch.autograd.grad(values.sum(), rows)
-    likeliest = torch.softmax(logits.detach(), dim=1).amax(1)
-    return -likeliest, values.detach(), gradient.flatten(1).norm(dim=1)
+    known = logits.detach().double()
+    others = known.scatter(1, known.argmax(1, keepdim=True), -torch.inf)
+    unsure = torch.logsumexp(others, dim=1) - torch.logsumexp(known, dim=1)
+    return unsure, values.detach(), gradient.flatten(1).norm(dim=1)

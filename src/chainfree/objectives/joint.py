@@ -59,7 +59,7 @@ class Joint(nn.Module):
     .. math::
         \alpha\,E[-\log p(y \mid x)] + \lambda\,L_{\text{energy}} + \beta\,E[H(p(\cdot \mid x))]
         + \beta'\,\mathrm{KL}(E[p(\cdot \mid x)] \,\|\, \pi)
-        + \text{virtual adversarial} + \kappa\,E[E(x)^2]
+        + \text{virtual adversarial} + \kappa\,E[E(x)]^2
 
     The second term is whatever ``marginal`` yields for the player ``energy``; its other players keep their turns. If it has
     several turns of the energy a round, the terms of the classes are in every one.
@@ -68,9 +68,9 @@ class Joint(nn.Module):
     :func:`chainfree.semi_supervised_batches`, these are for the cross-entropy and the others for all other terms; of any
     other batch, all rows are for all terms.
 
-    The last term is over the labelled rows. Cross-entropy does not know the logits' common level, and no loss of the marginal
-    knows more of it than differences, so it drifts until numbers lose their digits; a small κ holds it where it is free to
-    be, near zero or near the base's of :class:`chainfree.energies.TiltedLogits`.
+    The last term is over the labelled rows. Cross-entropy does not know the logits' common level, and a density is known up to a
+    constant, so the level drifts until numbers lose their digits. A small κ holds its mean where it is free to be: near zero, or
+    near the base's (:meth:`chainfree.energies.JointEnergy.departure`). No density is changed by it.
 
     Args:
         marginal: an objective or a loss for :math:`E(x) = -\log\sum_y e^{f_y(x)}`; ``None`` trains a classifier only.
@@ -144,7 +144,9 @@ class Joint(nn.Module):
                 yield update
                 continue
             loss, metrics = self._classes(energy, batch, generator)
-            yield Update("energy", self.marginal_weight * update.loss + loss, {**update.metrics, **metrics})
+            loss = self.marginal_weight * update.loss + loss
+            marginal = {"marginal_loss" if name == "loss" else name: value for name, value in update.metrics.items()}
+            yield Update("energy", loss, {**marginal, **metrics, "loss": loss.detach()})
 
     def _classes(self, energy: Energy, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         joint = cast(JointEnergy, energy)  # players() has looked; compiled, it is of another type
@@ -164,7 +166,9 @@ class Joint(nn.Module):
         loss = self.classification * cross_entropy
         metrics = {"cross_entropy": cross_entropy.detach(), "accuracy": right.detach()}
         if self.marginal is not None and self.energy_square > 0:
-            loss = loss + self.energy_square * joint.departure(batch.x[:few], logits[:few]).square().mean()
+            departure = joint.departure(batch.x[:few], logits[:few]).mean()
+            loss = loss + self.energy_square * departure.square()
+            metrics["departure"] = departure.detach()
         if not without:
             return loss, metrics
         others = slice(batch.labelled, None)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import energy_values, require_positive_int
+from ..checks import energy_values, require_finite, require_positive_int
 from ..energies.classifier import JointEnergy
 from ..functional.entropy import mixture_log_prob
 from ..functional.importance import Weights, self_normalised
@@ -70,7 +70,13 @@ def resample(
 
 @torch.no_grad()
 def resample_class(
-    energy: JointEnergy, x: Tensor, y: int, n: int, *, generator: torch.Generator | None = None
+    energy: JointEnergy,
+    x: Tensor,
+    y: int,
+    n: int,
+    *,
+    batch: int = 1000,
+    generator: torch.Generator | None = None,
 ) -> Resampled:
     r"""Draw from :math:`p(x \mid y) \propto p(x)\,p(y \mid x)` by resampling draws of the marginal.
 
@@ -79,17 +85,26 @@ def resample_class(
         x: draws of the marginal, ``(B, *event)``: a generator's that was trained with this energy, a sampler's.
         y: the class.
         n: samples, at most B; of a class that has few of the draws, the same ones come again.
+        batch: draws that are weighed at a time.
         generator: source of randomness.
 
     Raises:
-        ValueError: more samples than draws, or no such class.
+        ValueError: more samples than draws, no such class, logits that are not finite, or a class that not even one of the
+            draws is expected to be of.
     """
     require_positive_int("n", n)
+    require_positive_int("batch", batch)
     if n > len(x):
         raise ValueError(f"n must be at most the number of draws, got n={n} and {len(x)}; draw more")
     energy.given(y)  # refuses what is no class
-    log_weights = energy.class_log_probs(x)[:, y]
-    return _systematic(x, self_normalised(log_weights.double()), n, generator)
+    log_weights = torch.cat([energy.class_log_probs(part)[:, y] for part in x.split(batch)]).double()
+    require_finite("the classes' log-probabilities of the draws", log_weights)
+    expected = float(log_weights.exp().sum())
+    if expected < 1:
+        raise ValueError(
+            f"of {len(x)} draws {expected:.2g} are expected to be of class {y}; draw more, or train longer"
+        )
+    return _systematic(x, self_normalised(log_weights), n, generator)
 
 
 def _systematic(x: Tensor, weights: Weights, n: int, generator: torch.Generator | None) -> Resampled:
