@@ -136,7 +136,7 @@ def rendered(results: Path = RESULTS) -> str:
             "bsds",
         ),
         (
-            "tables of numbers: the best energy against the best of mixture, kernels and flows, in nats",
+            "tables of numbers: the energy against the mixture, kernels or flow that are best on the test rows, in nats",
             "; ".join(f"{_plain(name)} {_best_two(found)}" for name, found in likelihoods["tables"].items()),
             "bsds",
         ),

@@ -21,13 +21,14 @@ Arrays = dict[str, np.ndarray]
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAINFREE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CHAINFREE_DATA", raising=False)
+    monkeypatch.setattr(cifar, "_ROWS", 2)
 
 
 @pytest.fixture
 def arrays() -> Arrays:
     rng = np.random.default_rng(0)
     made = {}
-    for split, n in (("train", 10), ("test", 3)):
+    for split, n in (("train", 10), ("test", 2)):
         made[f"x_{split}"] = rng.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8)
         made[f"y_{split}"] = rng.integers(0, 10, n, dtype=np.uint8)
     return made
@@ -101,7 +102,7 @@ def test_an_archive_is_fetched_once_and_named_where_it_cannot_be(
         load_cifar10("train", tmp_path)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b"\x0a" + b[1:]])
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:3073], lambda b: b"\x0a" + b[1:]])
 def test_damaged_files_are_refused(tmp_path: Path, arrays: Arrays, damage: Callable[[bytes], bytes]) -> None:
     _unpacked(tmp_path, arrays)
     path = tmp_path / "cifar-10-batches-bin" / "test_batch.bin"
@@ -117,6 +118,9 @@ def test_a_damaged_archive_a_missing_part_and_other_arrays_are_refused(tmp_path:
     _unpacked(tmp_path, arrays)
     (tmp_path / "cifar-10-batches-bin" / NAMES[2]).unlink()
     with pytest.raises(DataError, match=r"data_batch_3[.]bin"):
+        load_cifar10("train", tmp_path)
+    np.savez(tmp_path / "cifar10.npz", **(arrays | {"y_train": np.arange(10) - 1}))
+    with pytest.raises(DataError, match="classes from -1 to 8"):
         load_cifar10("train", tmp_path)
     np.savez(tmp_path / "cifar10.npz", **(arrays | {"x_test": arrays["x_test"].transpose(0, 2, 3, 1)}))
     with pytest.raises(DataError, match=r"needs uint8 images \(N, 3, 32, 32\)"):

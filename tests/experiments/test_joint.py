@@ -16,9 +16,11 @@ from scipy.stats import norm
 
 from chainfree.datasets import data_dir
 from chainfree.engine import TrainingDivergedError
+from chainfree.evaluation import anomaly_scores, outlier_scores
 from chainfree.experiments import JointComparison, JointOutside, JointSearch, JointTraining
 from chainfree.experiments.joint import outside, search, tasks
 from chainfree.experiments.joint.augment import augmented
+from chainfree.experiments.joint.marginals import MarginalSettings
 from chainfree.experiments.joint.methods import METHODS, method
 from chainfree.experiments.joint.networks import Network
 from chainfree.experiments.joint.search import candidates, choice
@@ -26,7 +28,8 @@ from chainfree.experiments.joint.tasks import Task, labelled_at_random, load_tas
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"kind": "network", "widths": [16, 16], "steps": 150, "batch": 32, "labelled": 16, "lr": 3e-3}
-FEW = {"latent": 2, "generator_width": 8, "buffer": 64, "chain_steps": 3, "step_size": 0.1}
+GAME = {"latent": 2, "generator_width": 8, "first_moment": 0.0}
+CHAINS = {"marginal": "sgld", "buffer": 64, "chain_steps": 3, "step_size": 0.1, "energy_square": 0.1}
 needs_data = pytest.mark.skipif(data_dir() is None, reason="CHAINFREE_DATA names no folder")
 
 
@@ -71,9 +74,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "adversarial": SMALL | {"adversarial_radius": 0.3, "class_entropy": 0.1},
     "ed": SMALL | {"marginal": "energy_discrepancy", "noise": 0.5},
     "denoising": SMALL | {"marginal": "denoising", "noise": 0.3, "activation": "silu"},
-    "vera": SMALL | FEW | {"marginal": "vera", "first_moment": 0.0},
-    "meg": SMALL | FEW | {"marginal": "meg", "first_moment": 0.0},
-    "sgld": SMALL | FEW | {"marginal": "sgld", "energy_square": 0.1},
+    "vera": SMALL | GAME | {"marginal": "vera"},
+    "meg": SMALL | GAME | {"marginal": "meg"},
+    "sgld": SMALL | CHAINS,
     "tilted": SMALL | {"marginal": "energy_discrepancy", "base": True, "base_temperature": 2.0, "lr": 1e-4},
 }
 
@@ -92,6 +95,62 @@ def test_every_kind_comes_near_the_best_accuracy_there_is() -> None:
         assert 0 <= figures["ece"]["30"][name]["mean"] < 0.15, name
     assert isinstance(picture, Figure)
     assert figures["rows"] == {"train": 800, "test": 400}
+
+
+DENSITIES: dict[str, dict[str, Any]] = {
+    "ed": {},
+    "denoising": {},
+    "vera": {"entropy_weight": 1.0, "latent": 4, "generator_width": 32},
+    "sgld": {"chain_noise": 0.5, "step_size": 0.25, "chain_steps": 10},
+    "tilted": {},
+}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_what_learns_a_density_tells_rows_from_noise_and_a_classifier_does_not(name: str) -> None:
+    task = _two_normals("test")
+    source = torch.Generator().manual_seed(5)
+    noise = 8 * torch.rand(400, 3, generator=source) - 4 + torch.tensor([1.5, 0.0, 0.0])
+
+    def found(settings: dict[str, Any]) -> float:
+        fitted = method(settings).fit(task.x, task.y, classes=2, seed=0)
+        rows = torch.cat([fitted.coordinates(part) for part in (task.x_judged, noise)])  # type: ignore[attr-defined]
+        energies = outlier_scores(fitted.energy, rows).energy  # type: ignore[attr-defined]
+        return anomaly_scores(energies, torch.arange(800) >= 400).auroc
+
+    learned = KINDS[name] | DENSITIES[name] | {"marginal_weight": 5.0, "widths": [32, 32], "steps": 500}
+    assert found(learned) > 0.88
+    assert found(SMALL) < 0.6
+
+
+def test_terms_without_labels_are_taken() -> None:
+    """Each changes what is learned, from equal beginnings and equal rows."""
+    task = _two_normals("test")
+    y = labelled_at_random(task.y, 5, balanced=True, seed=0)
+    few = SMALL | {"steps": 20}
+    extra: list[dict[str, Any]] = [
+        {"class_entropy": 1.0},
+        {"class_balance": 1.0},
+        {"adversarial_radius": 1.0},
+        {"marginal": "energy_discrepancy"},
+        {"base": True},
+        {"base": True, "base_temperature": 3.0},
+        {"base": True, "base_em_steps": 0},
+        {"weight_decay": 1.0},
+    ]
+    logits = [method(few | more).fit(task.x, y, classes=2, seed=0).logits(task.x_judged) for more in [{}, *extra]]
+    for first in range(len(logits)):
+        for second in range(first):
+            assert not torch.allclose(logits[first], logits[second], atol=1e-4), (first, second)
+
+
+def test_noise_follows_the_narrow_columns_of_a_table() -> None:
+    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.1, 5.0])
+    loss, _ = MarginalSettings(noise=0.2).build("energy_discrepancy", x, 0)
+    t = loss.perturbation.t  # type: ignore[union-attr]
+    np.testing.assert_allclose(np.sqrt(t), [0.2, 0.02, 0.2], rtol=0.1)
+    even, _ = MarginalSettings(noise=0.2).build("energy_discrepancy", 5 * x[:, :1], 0)
+    assert even.perturbation.t == pytest.approx(0.04)  # type: ignore[union-attr]
 
 
 def test_temperatures_touch_the_scaled_scores_alone() -> None:
@@ -138,11 +197,12 @@ def test_a_search_looks_at_held_out_training_rows_alone(monkeypatch: pytest.Monk
         return _two_normals(judged_on)
 
     monkeypatch.setitem(tasks.TASKS, "normals", spied)
-    methods = {"20": {"logistic": {"kind": "logistic_regression", "grid": {"penalty": [1e-6, 1.0]}}}}
+    methods = {"20": {"logistic": {"kind": "logistic_regression", "grid": {"inverse_penalty": [1e-6, 1.0]}}}}
     figures, picture = JointSearch(task="normals", methods=methods, budget=2).run()
     assert asked == ["validation"]
+    assert figures["rows"] == [800, 400]
     tried = figures["candidates"]["20"]["logistic"]
-    assert [found["settings"]["penalty"] for found in tried] == [1e-6, 1.0]
+    assert [found["settings"]["inverse_penalty"] for found in tried] == [1e-6, 1.0]
     chosen = figures["chosen"]["20"]["logistic"]
     assert chosen["kind"] == "logistic_regression" and chosen["temperature"] in [f["temperature"] for f in tried]
     assert isinstance(picture, Figure)
@@ -154,15 +214,15 @@ def test_a_candidate_that_diverges_is_told_and_not_chosen(monkeypatch: pytest.Mo
     real = search.trained
 
     def diverging(task: Task, settings: Any, *rest: Any, **options: Any) -> Any:
-        if settings["penalty"] > 1:
+        if settings["inverse_penalty"] > 1:
             raise TrainingDivergedError("loss is nan\nand more")
         return real(task, settings, *rest, **options)
 
     monkeypatch.setattr(search, "trained", diverging)
-    methods = {"20": {"logistic": {"kind": "logistic_regression", "grid": {"penalty": [2.0, 1.0]}}}}
+    methods = {"20": {"logistic": {"kind": "logistic_regression", "grid": {"inverse_penalty": [2.0, 1.0]}}}}
     figures, _ = JointSearch(task="normals", methods=methods, budget=2).run()
     assert figures["candidates"]["20"]["logistic"][0]["diverged"] == "loss is nan"
-    assert figures["chosen"]["20"]["logistic"]["penalty"] == 1.0
+    assert figures["chosen"]["20"]["logistic"]["inverse_penalty"] == 1.0
 
 
 def test_tilted_coordinates_change_nothing_before_training() -> None:
@@ -188,10 +248,11 @@ def _images(judged_on: str) -> Task:
 
 def test_rows_outside_are_told_by_every_score(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tasks.TASKS, "halves", _images)
+    monkeypatch.setitem(tasks.IMAGES, "halves", (1, 8, 8))
     both_dark = torch.full((60, 1, 8, 8), -0.9)
     monkeypatch.setitem(outside.OUTSIDE, "dark", lambda task: both_dark)
     small = {"kind": "network", "widths": [8], "steps": 60, "batch": 32, "labelled": 32, "ema": 0.9}
-    vera = small | FEW | {"marginal": "vera", "first_moment": 0.0}
+    vera = small | {"marginal": "vera", "latent": 2, "generator_channels": [8], "first_moment": 0.0}
     experiment = JointOutside(
         task="halves",
         outside=["dark"],
@@ -208,6 +269,8 @@ def test_rows_outside_are_told_by_every_score(monkeypatch: pytest.MonkeyPatch) -
     assert figures["accuracy"]["supervised"]["mean"] > 0.95
     # a supervised network is least sure of what is neither half
     assert figures["auroc"]["dark"]["max_probability"]["supervised"]["mean"] > 0.9
+    # a density of halves does not hold what has none
+    assert figures["auroc"]["dark"]["energy"]["vera"]["mean"] > 0.9
     assert isinstance(picture, Figure)
 
 
@@ -215,6 +278,7 @@ def test_a_long_training_goes_on_where_it_was_stopped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(tasks.TASKS, "halves", _images)
+    monkeypatch.setitem(tasks.IMAGES, "halves", (1, 8, 8))
     settings: dict[str, Any] = {
         "task": "halves",
         "depth": 10,
@@ -229,18 +293,21 @@ def test_a_long_training_goes_on_where_it_was_stopped(
         "steps": 6,
         "shift": 1,
         "every": 2,
+        "held_out": 50,
         "ema": 0.5,
         "device": "cpu",
     }
     whole, picture = JointTraining(folder=str(tmp_path / "whole"), **settings).run()
-    assert [look["step"] for look in whole["curve"]] == [2, 4, 6]
-    assert whole["accuracy"] == whole["curve"][-1]["accuracy"] and whole["stopped"] == "completed"
+    assert [look["step"] for look in whole["held_out_curve"]] == [2, 4, 6]
+    assert whole["stopped"] == "completed"
     assert isinstance(picture, Figure)
     parts = [JointTraining(folder=str(tmp_path / "parts"), minutes=1e-9, **settings).run()[0] for _ in range(6)]
     assert [found["steps"] for found in parts] == [1, 2, 3, 4, 5, 6]
     assert all("minutes are over" in found["stopped"] for found in parts[:5])
     for key in ("accuracy", "nll", "ece"):
         assert parts[-1][key] == whole[key]  # bit for bit
+        assert parts[-1]["held_out_curve"][-1][key] == whole["held_out_curve"][-1][key]
+    assert whole["nll"] != whole["held_out_curve"][-1]["nll"]  # other rows
     assert parts[-1]["seconds_of_training"] > parts[0]["seconds_of_training"]
     assert "'step': 6" in capsys.readouterr().out
 
@@ -267,10 +334,15 @@ def test_what_has_no_energy_or_no_samples_is_refused() -> None:
         ({"all": {"a": {"kind": "discriminant"}}}, ["mnist"], "a", "only networks have energies"),
         (network, ["cats"], "a", "outside must be some of"),
         (network, [], "a", "outside must be some of"),
-        (network, ["mnist"], "b", "samples_of must be one of the methods"),
+        (network, ["mnist"], "b", "samples_of must be a method with a generator"),
+        (network, ["mnist"], "a", "samples_of must be a method with a generator"),
     ):
         with pytest.raises(ValueError, match=words):
             JointOutside(task="fashion", outside=names, methods=methods, samples_of=samples)
+    vera = {"all": {"a": {"kind": "network", "marginal": "vera"}}}
+    for task, words in (("har", "task must be one of fashion"), ("cifar10", "mnist has other images than cifar10")):
+        with pytest.raises(ValueError, match=words):
+            JointOutside(task=task, outside=["mnist"], methods=vera, samples_of="a")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +350,21 @@ def test_what_has_no_energy_or_no_samples_is_refused() -> None:
     [
         (lambda: method({"kind": "forest"}), "kind must be one of logistic_regression, .*got 'forest'"),
         (lambda: method({"kind": "network", "lrr": 1.0}), "network: .*lrr"),
-        (lambda: method({"kind": "network", "noise": 0.0}), "noise must"),
+        (
+            lambda: method({"kind": "network", "marginal": "denoising", "noise": 0.0, "activation": "silu"}),
+            "noise must",
+        ),
+        (lambda: method({"kind": "network", "marginal": "denoising"}), "use silu"),
+        (lambda: method({"kind": "network", "marginal": "verra"}), "marginal must be one of none"),
+        (lambda: method({"kind": "network", "noise": 0.1}), "noise would do nothing here"),
+        (lambda: method({"kind": "network", "base_em_steps": 2}), "base_em_steps would do nothing here"),
+        (lambda: method({"kind": "network", "base": True, "base_temperature": -1.0}), "base_temperature must"),
+        (lambda: method({"kind": "network", "base": True, "base_shrinkage": 7.0}), "shrinkage must"),
+        (lambda: method({"kind": "network", "widths": []}), "width must"),
+        (lambda: method({"kind": "network", "activation": "nope"}), "activation must"),
+        (lambda: method({"kind": "network", "marginal": "sgld", "restarts": 2.0}), "restarts must"),
+        (lambda: method({"kind": "network", "marginal": "vera", "entropy_samples": -3}), "entropy_samples must"),
+        (lambda: method({"kind": "normal_classes", "em_steps": 1.5}), "em_steps must"),
         (lambda: method({"kind": "network", "steps": 0}), "steps must"),
         (lambda: method({"kind": "label_spreading", "alpha": 1.0}), "alpha must"),
         (lambda: method({"kind": "discriminant", "self_training": 2.0}), "self_training must"),
@@ -286,7 +372,10 @@ def test_what_has_no_energy_or_no_samples_is_refused() -> None:
         (lambda: JointComparison(task="har", methods={}), "methods is empty"),
         (lambda: JointComparison(task="har", methods={"few": {}}), "by number of labels"),
         (lambda: JointComparison(task="har", methods={"10": {}}), r"methods\.10 is empty"),
-        (lambda: JointTraining(task="nope"), "task must be one of"),
+        (lambda: JointTraining(task="har"), "task must be one of fashion"),
+        (lambda: JointTraining(shift=1.5), "shift must"),
+        (lambda: JointTraining(betas=(0.0,)), "betas are two numbers"),
+        (lambda: JointTraining(ema=3.0), "ema must"),
         (lambda: JointTraining(depth=27), "depth must be 6n"),
         (lambda: JointTraining(minutes=0.0), "minutes must"),
         (lambda: JointTraining(seeds=(0, 1)), "one seed at a time"),
@@ -322,6 +411,10 @@ def test_the_census_is_numbers_and_indicators() -> None:
     indicators = task.x[:, 6:]
     assert set(indicators.unique().tolist()) == {0.0, 1.0}
     assert indicators.sum(1).unique().tolist() == [8.0]  # one of every categorical column, missing cells too
+    part = load_task("adult", "validation")
+    assert len(part.x) + len(part.x_judged) == 32561 and abs(len(part.x_judged) / 32561 - 0.25) < 0.01
+    torch.testing.assert_close(part.x[:, :6].mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    assert float(part.x_judged[:, :6].mean(0).abs().max()) > 1e-4  # by the other rows' scales
 
 
 @needs_data
@@ -345,4 +438,5 @@ def test_recipes_have_the_settings_that_their_search_chose(path: Path) -> None:
     compared = tomllib.loads(config.read_text())
     kind = {"joint_comparison": JointComparison, "joint_outside": JointOutside}[compared.pop("experiment")]
     kind(**compared)
+    assert not set(compared.get("seeds", range(5))) & set(settings.get("seeds", (100, 101)))
     assert compared["methods"] == json.loads(record.read_text())["figures"]["chosen"]

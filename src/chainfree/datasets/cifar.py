@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .download import download, has_checksum
 from .errors import DataError
@@ -29,7 +30,8 @@ _NPZ, _FOLDER, _ARCHIVE = "cifar10.npz", "cifar-10-batches-bin", "cifar-10-binar
 _URL = f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}"
 _CHECKSUM = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 _PARTS = {"train": tuple(f"data_batch_{k}.bin" for k in range(1, 6)), "test": ("test_batch.bin",)}
-_EVENT = (3, 32, 32)
+_EVENT, _CLASSES = (3, 32, 32), 10
+_ROWS = 10_000  # of every file
 _RECORD = 1 + 3 * 32 * 32  # the class, then red, green and blue
 
 
@@ -76,14 +78,14 @@ def _from_npz(path: Path, split: str) -> Images:
         raise DataError(
             f"{path}: needs uint8 images (N, 3, 32, 32) and labels (N,), got {x.dtype} {x.shape}, {y.shape}"
         )
-    return Images(torch.from_numpy(x), torch.from_numpy(y.astype(np.int64)))
+    return _checked(path, torch.from_numpy(x), y)
 
 
 def _from_archive(path: Path, split: str) -> Images:
     try:
         with tarfile.open(path) as archive:
             members = [archive.extractfile(f"{_FOLDER}/{name}") for name in _PARTS[split]]
-            return _images(path, [member.read() for member in members if member is not None])
+            return _images(path, [b"" if member is None else member.read() for member in members])
     except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({one_line(error)}); fetch it again") from error
 
@@ -97,10 +99,16 @@ def _bytes(path: Path) -> bytes:
 
 def _images(path: Path, parts: list[bytes]) -> Images:
     content = b"".join(parts)
-    if not content or any(len(part) % _RECORD for part in parts):
-        raise DataError(f"{path}: its files are not whole records of {_RECORD} bytes; fetch it again")
+    if any(len(part) != _ROWS * _RECORD for part in parts):
+        raise DataError(f"{path}: its files are not {_ROWS} records of {_RECORD} bytes each; fetch it again")
     records: NDArray[np.uint8] = np.frombuffer(content, dtype=np.uint8).reshape(-1, _RECORD)
-    y = torch.from_numpy(records[:, 0].astype(np.int64))
-    if int(y.max()) > 9:
-        raise DataError(f"{path}: has a class {int(y.max())} of ten; fetch it again")
-    return Images(torch.from_numpy(records[:, 1:].copy()).view(-1, *_EVENT), y)
+    return _checked(path, torch.from_numpy(records[:, 1:].copy()).view(-1, *_EVENT), records[:, 0])
+
+
+def _checked(path: Path, x: Tensor, y: NDArray[np.generic]) -> Images:
+    classes = torch.from_numpy(y.astype(np.int64))
+    if not 0 <= int(classes.min()) <= int(classes.max()) < _CLASSES:
+        raise DataError(
+            f"{path}: has classes from {int(classes.min())} to {int(classes.max())}, not of 0 to 9; fetch it again"
+        )
+    return Images(x, classes)

@@ -19,7 +19,7 @@ class WideResNet(nn.Module):
     """WRN-depth-widen: three stages of pre-activation blocks, the image halved before the second and the third.
 
     Nothing is normalised over the batch: an energy is a function of one image. Without it learning rates are to be small
-    (1e-4 of Adam in the papers) and warmed up.
+    (1e-4 of Adam for JEM, 3e-5 for VERA) and warmed up.
 
     Args:
         depth: convolutions in all, 6n + 4 with n blocks a stage.

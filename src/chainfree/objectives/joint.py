@@ -68,9 +68,9 @@ class Joint(nn.Module):
     :func:`chainfree.semi_supervised_batches`, these are for the cross-entropy and the others for all other terms; of any
     other batch, all rows are for all terms.
 
-    The last term is over the labelled rows. Cross-entropy does not know the logits' common level, and a density is known up to a
-    constant, so the level drifts until numbers lose their digits. A small κ holds its mean where it is free to be: near zero, or
-    near the base's (:meth:`chainfree.energies.JointEnergy.departure`). No density is changed by it.
+    The last term is over the labelled rows. Cross-entropy does not know the logits' common level, and a density is known up
+    to a constant, so the level drifts until numbers lose their digits. A small κ holds its mean where it is free to be: near
+    zero, or near the base's (:meth:`chainfree.energies.JointEnergy.departure`). No density is changed by it.
 
     Args:
         marginal: an objective or a loss for :math:`E(x) = -\log\sum_y e^{f_y(x)}`; ``None`` trains a classifier only.

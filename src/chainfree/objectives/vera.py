@@ -56,8 +56,7 @@ class VERA(nn.Module):
     Raises:
         ValueError: a setting out of its range.
 
-    Where labels will enter: :meth:`energy_loss` is given the whole batch, and a classifier's energy is the negative
-    logsumexp of its logits; cross-entropies are further terms of the same turn.
+    Rows with classes: :class:`chainfree.objectives.Joint` adds its terms to the energy's turns.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..checks import require_positive_int
 from ..evaluation.calibration import Reliability
 from .style import INK, finish, line_look, new_figure, style
 
@@ -30,11 +31,12 @@ def reliability_diagrams(panels: Mapping[str, Reliability], *, columns: int = 4,
         title: above the picture.
 
     Raises:
-        ValueError: no panels.
+        ValueError: no panels, or ``columns`` below 1.
         ImportError: matplotlib is not installed.
     """
     if not panels:
         raise ValueError("panels is empty; give at least one name with its reliability")
+    require_positive_int("columns", columns)
     across = min(columns, len(panels))
     down = -(-len(panels) // across)
     with style():
@@ -59,4 +61,5 @@ def reliability_diagrams(panels: Mapping[str, Reliability], *, columns: int = 4,
                 axes.set_ylabel("accuracy")
             if index >= len(panels) - across:
                 axes.set_xlabel("confidence")
+                axes.tick_params(labelbottom=True)
         return finish(figure, title)

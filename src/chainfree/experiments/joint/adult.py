@@ -22,10 +22,14 @@ class Census(NamedTuple):
     y: Tensor
 
 
-def adult_columns() -> tuple[Census, Census]:
-    """Training and test rows: numbers standardised, capital gains by log(1 + x) before, categories as indicators.
+def adult_columns(*, held_out: float | None) -> tuple[Census, Census]:
+    """Rows to learn from and to be judged by: numbers standardised, categories as indicators.
 
-    A missing cell is a category of its own. Scales and categories are those of the training rows.
+    Capital gains and losses are taken by log(1 + x) first. A missing cell is a category of its own. Scales and categories are
+    those of the rows that are learned from.
+
+    Args:
+        held_out: share of the training rows that are judged, drawn once for all; ``None`` to judge the test rows.
 
     Raises:
         DataError: the files are missing.
@@ -46,6 +50,9 @@ def adult_columns() -> tuple[Census, Census]:
         if _LABEL not in frame:
             raise DataError(f"{path}: has no column {_LABEL!r}; fetch the original file")
         frames.append(frame)
+    if held_out is not None:
+        judged = np.random.default_rng(0).random(len(frames[0])) < held_out
+        frames = [frames[0][~judged], frames[0][judged]]
     rows = frames[0].drop(columns=_LABEL)
     numbers = [str(name) for name in rows if pd.api.types.is_numeric_dtype(rows[name])]
     skewed = [name for name in numbers if name.startswith("capital_")]

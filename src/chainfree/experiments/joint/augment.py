@@ -64,9 +64,18 @@ class AugmentedImages:
         return replace(batch, x=augmented(batch.x, shift=self._shift, noise=self._noise, generator=source))
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the stream of images."""
-        return self._inner.state_dict()
+        """The position in the stream of images, and what is done to them."""
+        return {"images": self._inner.state_dict(), **self._settings()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Move there; raises ``ValueError`` if it belongs to other data."""
-        self._inner.load_state_dict(state)
+        """Move there.
+
+        Raises:
+            ValueError: it belongs to other data, or to images that were changed in another way.
+        """
+        if {name: state.get(name) for name in self._settings()} != self._settings():
+            raise ValueError(f"the saved position is of images with another augmentation than {self._settings()}")
+        self._inner.load_state_dict(state["images"])
+
+    def _settings(self) -> dict[str, Any]:
+        return {"shift": self._shift, "noise": self._noise, "seed": self._seed}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
 from sklearn.semi_supervised import LabelSpreading as SklearnLabelSpreading
 from sklearn.semi_supervised import SelfTrainingClassifier
@@ -46,21 +44,21 @@ class LogisticRegression:
     """Logistic regression, and its self-training.
 
     Args:
-        penalty: inverse of the squared weights' factor, scikit-learn's C.
+        inverse_penalty: scikit-learn's C: the smaller, the smaller the weights.
         self_training: probability from which on an answer becomes a label for the next round (Yarowsky, 1995); ``None``
             for the labelled rows alone.
     """
 
-    penalty: float = 1.0
+    inverse_penalty: float = 1.0
     self_training: float | None = None
 
     def __post_init__(self) -> None:
-        require_positive("penalty", self.penalty)
+        require_positive("inverse_penalty", self.inverse_penalty)
         _require_threshold(self.self_training)
 
     def fit(self, x: Tensor, y: Tensor, *, classes: int, seed: int) -> _Probabilities:
         """See :class:`chainfree.experiments.joint.methods.Method`."""
-        model = SklearnLogisticRegression(C=self.penalty, max_iter=_ITERATIONS, random_state=seed)
+        model = SklearnLogisticRegression(C=self.inverse_penalty, max_iter=_ITERATIONS, random_state=seed)
         return _fitted(model, x, y, self.self_training)
 
 
@@ -85,17 +83,19 @@ class LabelSpreading:
     Args:
         neighbours: of a row.
         alpha: share of a row's label that comes from its neighbours.
-        rows: training rows that the graph is made of at most, those with labels first: its cost is their square.
+        rows: training rows that the graph is made of at most, those with labels first; all by default. To find the neighbours
+            costs the square of it.
     """
 
     neighbours: int = 7
     alpha: float = 0.2
-    rows: int = 20_000
+    rows: int | None = None
 
     def __post_init__(self) -> None:
         require_positive_int("neighbours", self.neighbours)
         require_in_unit_interval("alpha", self.alpha)
-        require_positive_int("rows", self.rows)
+        if self.rows is not None:
+            require_positive_int("rows", self.rows)
 
     def fit(self, x: Tensor, y: Tensor, *, classes: int, seed: int) -> _Probabilities:
         """See :class:`chainfree.experiments.joint.methods.Method`."""
@@ -113,10 +113,8 @@ def _fitted(
     if threshold is not None:
         model, with_others = SelfTrainingClassifier(model, threshold=threshold, max_iter=None), True
     used = slice(None) if with_others else y >= 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the limit of iterations is high already
-        with np.errstate(invalid="ignore"):
-            model.fit(_rows(x[used]), y[used].numpy())
+    with np.errstate(invalid="ignore"):
+        model.fit(_rows(x[used]), y[used].numpy())
     return _Probabilities(model)
 
 

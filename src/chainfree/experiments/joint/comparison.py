@@ -14,7 +14,7 @@ from ...checks import require_positive
 from ...evaluation import reliability
 from ..checks import require_seeds
 from .methods import method
-from .runs import mean_and_deviation, rate, require_methods, trained
+from .runs import ended, mean_and_deviation, rate, require_methods
 from .tasks import TASKS, Task, load_task
 
 __all__ = ["JointComparison"]
@@ -25,6 +25,8 @@ _SCORES = ("accuracy", "nll", "brier", "ece")
 @dataclass(frozen=True, kw_only=True)
 class JointComparison:
     """Settings of the experiment. All methods see the same labelled rows; the test rows are scored once, at the end.
+
+    A training that diverges is counted, and its seed is left out of the means.
 
     Args:
         task: which data.
@@ -54,23 +56,32 @@ class JointComparison:
         """Figures by score, number of labels and method; reliability diagrams over all seeds."""
         task = load_task(self.task, "test")
         figures: dict[str, Any] = {score: {} for score in _SCORES}
-        figures |= {"after_temperature": {score: {} for score in _SCORES}, "temperature": {}, "seconds": {}}
+        figures |= {
+            "after_temperature": {score: {} for score in _SCORES},
+            "temperature": {},
+            "seconds": {},
+            "diverged": {},
+        }
         panels = {}
         for labels, named in self.methods.items():
             for name, settings in named.items():
-                logits = self._compared(figures, task, labels, name, settings)
-                answers = task.y_judged.repeat(len(self.seeds))
-                panels[f"{name}, {labels}" if len(self.methods) > 1 else name] = reliability(logits, answers)
+                judged = self._compared(figures, task, labels, name, settings)
+                if judged is not None:
+                    panels[f"{name}, {labels}" if len(self.methods) > 1 else name] = reliability(*judged)
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
         figures["rows"] = {"train": len(task.x), "test": len(task.x_judged)}
         return figures, plotting.reliability_diagrams(panels, title=f"{self.task}: how sure, and how often right")
 
     def _compared(
         self, figures: dict[str, Any], task: Task, labels: str, name: str, settings: Mapping[str, Any]
-    ) -> torch.Tensor:
-        """Puts one method's figures where they belong; logits of all seeds, one after the other."""
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Puts one method's figures where they belong; logits and answers of all seeds that ended, one after the other."""
         given, temperature = _without_temperature(settings), settings.get("temperature", 1.0)
-        runs = [trained(task, given, labels, balanced=self.balanced, seed=seed) for seed in self.seeds]
+        runs = ended(task, given, labels, balanced=self.balanced, seeds=self.seeds)
+        figures["diverged"].setdefault(labels, {})[name] = len(self.seeds) - len(runs)
+        if not runs:
+            print(f"{self.task}, {labels} labels, {name}: diverged with every seed", flush=True)  # noqa: T201
+            return None
         plain = [rate(task, run.logits) for run in runs]
         scaled = [rate(task, run.logits, temperature) for run in runs]
         for target, scores in ((figures, plain), (figures["after_temperature"], scaled)):
@@ -82,7 +93,7 @@ class JointComparison:
         found = {score: figures[score][labels][name] for score in _SCORES}
         shown = ", ".join(f"{score} {value['mean']:.4f} +- {value['std']:.4f}" for score, value in found.items())
         print(f"{self.task}, {labels} labels, {name}: {shown}", flush=True)  # noqa: T201
-        return torch.cat([run.logits.double() for run in runs])
+        return torch.cat([run.logits.double() for run in runs]), task.y_judged.repeat(len(runs))
 
 
 def _without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:

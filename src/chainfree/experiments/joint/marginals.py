@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ...checks import require_non_negative, require_positive, require_positive_int
+from ...checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
 from ...energies import Gaussian as MultivariateNormal
 from ...generators import ConvCritic, DeconvGenerator, LatentGenerator, MLPCritic, MLPGenerator
 from ...losses import DenoisingScoreMatching, EnergyDiscrepancy
@@ -18,9 +18,25 @@ from ...perturbations import Gaussian
 from ...samplers import Chain, ReplayBuffer
 from ...typing import Loss, Objective
 
-__all__ = ["Marginal", "MarginalSettings"]
+__all__ = ["KNOWN", "Marginal", "MarginalSettings"]
+
+_NARROWEST = 1e-3  # of a column that is constant up to rounding
+_ROUNDING = 1e-3  # of a column that was standardised
 
 Marginal = Literal["none", "energy_discrepancy", "denoising", "vera", "meg", "sgld"]
+
+_GAME = frozenset(
+    {"latent", "generator_width", "generator_channels", "entropy_weight", "gradient_penalty", "sigma_bounds"}
+)
+KNOWN: dict[str, frozenset[str]] = {
+    "none": frozenset(),
+    "energy_discrepancy": frozenset({"noise", "draws"}),
+    "denoising": frozenset({"noise"}),
+    "vera": _GAME | {"entropy_samples", "energy_square"},
+    "meg": _GAME | {"energy_square"},
+    "sgld": frozenset({"chain_steps", "step_size", "chain_noise", "restarts", "buffer", "energy_square"}),
+}
+"""The settings that each training of the marginal takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +44,9 @@ class MarginalSettings:
     """Settings of all of them; each takes those that it knows.
 
     Args:
-        noise: standard deviation in units of the network's coordinates: of energy discrepancy's perturbation, of
-            denoising's noise.
+        noise: standard deviation of energy discrepancy's perturbation and of denoising's noise, in units of the network's
+            coordinates; in columns of a table that are narrower than 1, in units of their own deviation. Coordinates at unit
+            variance of a covariance that was shrunk have such columns, where noise of one scale would be told with certainty.
         draws: of energy discrepancy.
         latent: features of a generator's z, for VERA and MEG.
         generator_width: units of the three layers of a table's generator.
@@ -61,6 +78,11 @@ class MarginalSettings:
     buffer: int = 10_000
 
     def __post_init__(self) -> None:
+        require_in_unit_interval("restarts", self.restarts)
+        if self.entropy_samples is not None:
+            require_positive_int("entropy_samples", self.entropy_samples)
+        for width in self.generator_channels:
+            require_positive_int("generator_channels", width)
         for name in ("noise", "step_size"):
             require_positive(name, getattr(self, name))
         for name in ("draws", "latent", "generator_width", "chain_steps", "buffer"):
@@ -69,21 +91,17 @@ class MarginalSettings:
             require_non_negative(name, getattr(self, name))
 
     def build(self, marginal: Marginal, x: Tensor, seed: int) -> tuple[Objective | Loss | None, LatentGenerator | None]:
-        """The objective for rows ``(N, *event)``, and its generator if it has one.
-
-        Raises:
-            ValueError: no such marginal.
-        """
+        """The objective for rows ``(N, *event)``, and its generator if it has one."""
         if marginal == "none":
             return None, None
         if marginal == "energy_discrepancy":
-            return EnergyDiscrepancy(perturbation=Gaussian(t=self.noise**2), draws=self.draws), None
+            scales = self._scales(x)
+            t = scales**2 if isinstance(scales, float) else [scale**2 for scale in scales]
+            return EnergyDiscrepancy(perturbation=Gaussian(t=t), draws=self.draws), None
         if marginal == "denoising":
-            return DenoisingScoreMatching(scale=self.noise), None
+            return DenoisingScoreMatching(scale=self._scales(x)), None
         if marginal == "sgld":
             return self._chains(x, seed), None
-        if marginal not in ("vera", "meg"):
-            raise ValueError(f"no training of the marginal is called {marginal!r}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
             net, critic = self._generator(x), self._critic(x)
@@ -97,6 +115,13 @@ class MarginalSettings:
             energy_square=self.energy_square,
         )
         return vera, net
+
+    def _scales(self, x: Tensor) -> float | tuple[float, ...]:
+        """One for images and for tables without a narrow column; else one for each column."""
+        if x.dim() > 2:
+            return self.noise
+        narrow = x.double().std(0).clamp(_NARROWEST, 1)
+        return self.noise if float(narrow.min()) > 1 - _ROUNDING else tuple((self.noise * narrow).tolist())
 
     def _adversarial(self, net: LatentGenerator, critic: MLPCritic | ConvCritic) -> MEG:
         return MEG(

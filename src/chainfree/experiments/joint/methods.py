@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from .classical import Discriminant, LabelSpreading, LogisticRegression
-from .marginals import MarginalSettings
+from .marginals import KNOWN, MarginalSettings
 from .networks import Network
 from .normal_classes import NormalClasses
 
@@ -33,10 +33,16 @@ class Method(Protocol):
 
 
 def _network(**settings: Any) -> Network:
-    """One flat table for the network and for what trains its marginal."""
+    """One flat table for the network and for what trains its marginal; a setting that would do nothing is refused."""
     names = {field.name for field in dataclasses.fields(MarginalSettings)} & settings.keys()
-    marginal = MarginalSettings(**{name: settings.pop(name) for name in names})
-    return Network(marginal_settings=marginal, **settings)
+    marginal = settings.get("marginal", "none")
+    idle = names - KNOWN.get(marginal, names)
+    if not settings.get("base", False):
+        idle |= {name for name in settings if name.startswith("base_")}
+    if idle:
+        raise ValueError(f"{', '.join(sorted(idle))} would do nothing here; leave it out")
+    given = MarginalSettings(**{name: settings.pop(name) for name in names})
+    return Network(marginal_settings=given, **settings)
 
 
 METHODS: dict[str, Callable[..., Method]] = {

@@ -18,7 +18,8 @@ from ...generators import LatentGenerator
 from ...objectives import Joint, VirtualAdversarial
 from ...semi_supervised import semi_supervised_batches
 from ...typing import Batches
-from .marginals import Marginal, MarginalSettings
+from .marginals import KNOWN, Marginal, MarginalSettings
+from .normal_classes import NormalClasses
 
 __all__ = ["FittedNetwork", "Network"]
 
@@ -58,8 +59,7 @@ class Network:
             are those of the labelled rows.
         adversarial_radius: of virtual adversarial training in units of the data; 0 for none.
         base: tilt the normal classes of :class:`chainfree.energies.GaussianClasses` in place of starting from nothing. The
-            network's coordinates are then those in which their covariance is the identity, so that noise of one scale suits
-            all directions.
+            network's coordinates are then the principal ones of their covariance at unit variance.
         base_em_steps, base_shrinkage: of their fit.
         base_temperature: see :class:`chainfree.energies.TemperedClasses`.
         widths: units of a perceptron's layers, or channels of a convolutional network's.
@@ -97,6 +97,14 @@ class Network:
     ema: float = 0.99
 
     def __post_init__(self) -> None:
+        if self.marginal not in KNOWN:
+            raise ValueError(f"marginal must be one of {', '.join(KNOWN)}, got {self.marginal!r}")
+        if self.marginal == "denoising" and self.activation in ("relu", "leaky_relu"):
+            raise ValueError(f"denoising takes second derivatives, which {self.activation} has not; use silu")
+        with torch.device("meta"):
+            MLP(1, width=self.widths, activation=self.activation)  # refuses what no network can be made of
+        NormalClasses(em_steps=self.base_em_steps, shrinkage=self.base_shrinkage)
+        require_positive("base_temperature", self.base_temperature)
         for name in (
             "marginal_weight",
             "classification",
@@ -159,11 +167,13 @@ class Network:
         base = GaussianClasses.fit(x.double(), y, em_steps=self.base_em_steps, shrinkage=self.base_shrinkage).to(
             x.dtype
         )
-        whitened = GaussianClasses(base.whitened_means, torch.eye(base.dim), base.log_weights.exp())
-        logits = TiltedLogits(TemperedClasses(whitened, self.base_temperature), network)
+        values, vectors = torch.linalg.eigh(base.factor.double() @ base.factor.double().T)
+        to_principal = _Affine((vectors * values.rsqrt()).T.to(x.dtype), centre=base.centre)
+        principal = GaussianClasses(to_principal(base.means), torch.eye(base.dim), base.log_weights.exp())
+        logits = TiltedLogits(TemperedClasses(principal, self.base_temperature), network)
         # the network keeps the rows' own scales, in which features are alike
-        logits.network = nn.Sequential(_Affine(base.factor), network)
-        return _Affine(base.whiten, centre=base.centre), logits
+        logits.network = nn.Sequential(_Affine((vectors * values.sqrt()).to(x.dtype)), network)
+        return to_principal, logits
 
     def _network(self, x: Tensor, classes: int, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):

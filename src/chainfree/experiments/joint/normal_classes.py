@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...checks import require_in_unit_interval, require_non_negative
+from ...checks import require_in_unit_interval, require_positive_int
 from ...energies import GaussianClasses
 
 __all__ = ["FittedClasses", "NormalClasses"]
@@ -31,7 +31,8 @@ class NormalClasses:
     shrinkage: float = 0.01
 
     def __post_init__(self) -> None:
-        require_non_negative("em_steps", self.em_steps)
+        if self.em_steps != 0:
+            require_positive_int("em_steps", self.em_steps)
         require_in_unit_interval("shrinkage", self.shrinkage)
 
     def fit(self, x: Tensor, y: Tensor, *, classes: int, seed: int) -> FittedClasses:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from ... import plotting
 from ...datasets import load_mnist
+from ...engine import TrainingDivergedError
 from ...evaluation import OutlierScores, anomaly_scores, outlier_scores
 from ...samplers import resample_class
 from ..checks import require_seeds
 from .comparison import JointComparison
 from .networks import FittedNetwork
-from .runs import mean_and_deviation, rate, trained
-from .tasks import Task, load_task
+from .runs import ended, mean_and_deviation, rate
+from .tasks import IMAGES, Task, load_task, require_task
 
 __all__ = ["OUTSIDE", "JointOutside"]
 
@@ -71,27 +72,34 @@ class JointOutside:
     def __post_init__(self) -> None:
         JointComparison(task=self.task, methods=self.methods, balanced=self.balanced, seeds=self.seeds)
         require_seeds(self.seeds)
+        require_task(self.task, images=True)
+        if "mnist" in self.outside and IMAGES[self.task] != (1, 28, 28):
+            raise ValueError(f"mnist has other images than {self.task}; leave it out of outside")
         if not self.outside or not set(self.outside) <= set(OUTSIDE):
             raise ValueError(f"outside must be some of {', '.join(OUTSIDE)}, got {list(self.outside)!r}")
         for named in self.methods.values():
             for name, settings in named.items():
                 if settings["kind"] != "network":
                     raise ValueError(f"{name} is a {settings['kind']}; only networks have energies")
-        if not any(self.samples_of in named for named in self.methods.values()):
-            raise ValueError(f"samples_of must be one of the methods, got {self.samples_of!r}")
+        shown = [named[self.samples_of] for named in self.methods.values() if self.samples_of in named]
+        if not shown or shown[0].get("marginal") not in ("vera", "meg"):
+            raise ValueError(f"samples_of must be a method with a generator, by vera or meg, got {self.samples_of!r}")
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (accuracy, calibration, and by score how rows outside are told) and samples of every class."""
         task = load_task(self.task, "test")
         others = {name: OUTSIDE[name](task) for name in self.outside}
-        figures: dict[str, Any] = {key: {} for key in ("accuracy", "ece", "nll", "brier", "seconds")}
+        figures: dict[str, Any] = {key: {} for key in ("accuracy", "ece", "nll", "brier", "seconds", "diverged")}
         figures |= {"auroc": {}, "average_precision": {}, "missed_at_95": {}}
         picture: Figure | None = None
         for labels, named in self.methods.items():
             for name, settings in named.items():
                 label = name if len(self.methods) == 1 else f"{name}, {labels}"
                 given = {key: value for key, value in settings.items() if key != "temperature"}
-                runs = [trained(task, given, labels, balanced=self.balanced, seed=seed) for seed in self.seeds]
+                runs = ended(task, given, labels, balanced=self.balanced, seeds=self.seeds)
+                figures["diverged"][label] = len(self.seeds) - len(runs)
+                if not runs:
+                    continue
                 fitted = [run.fitted for run in runs]
                 rates = [rate(task, run.logits) for run in runs]
                 for key in ("accuracy", "ece", "nll", "brier"):
@@ -100,7 +108,8 @@ class JointOutside:
                 self._told(figures, label, task, others, fitted)
                 if name == self.samples_of and picture is None:
                     picture = _samples(fitted[0], task.classes, label)
-        assert picture is not None  # __post_init__ has looked for the method
+        if picture is None:
+            raise TrainingDivergedError(f"{self.samples_of} diverged with every seed; lower its learning rate")
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
         return figures, picture
 
@@ -131,13 +140,12 @@ def _scores(network: FittedNetwork, x: Tensor) -> OutlierScores:
 
 
 def _samples(network: Any, classes: int, label: str) -> Figure:
-    if not isinstance(network, FittedNetwork) or network.generator is None:
-        raise ValueError(f"{label} has no generator to draw samples of; name one by VERA or MEG as samples_of")
+    assert isinstance(network, FittedNetwork) and network.generator is not None  # __post_init__ has looked
     source = torch.Generator().manual_seed(0)
     net = network.generator.eval()
     net.recalibrate(256, generator=source)
     with torch.no_grad():
-        draws = net(net.latents(_DRAWS, source))
+        draws = net.sample(_DRAWS, generator=source).x
     rows = [resample_class(network.energy, draws, y, _SHOWN, generator=source).x for y in range(classes)]
     title = f"Samples of each class by {label.replace('_', ' ')}"
     return plotting.image_grid(torch.cat(rows), columns=_SHOWN, low=-1.0, high=1.0, title=title)

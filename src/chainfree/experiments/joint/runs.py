@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ...checks import require_positive_int
+from ...engine import TrainingDivergedError
 from ...evaluation import ClassifierScores, classifier_scores
 from .methods import Fitted, method
 from .tasks import Task, labelled_at_random
 
-__all__ = ["ALL", "Run", "mean_and_deviation", "rate", "require_methods", "trained"]
+__all__ = ["ALL", "Run", "ended", "mean_and_deviation", "rate", "require_methods", "trained"]
 
 ALL = "all"  # in the place of a number of labels
 
@@ -40,6 +41,17 @@ def trained(task: Task, settings: Mapping[str, Any], labels: str, *, balanced: b
     fitted = method(settings).fit(task.x, y, classes=task.classes, seed=seed)
     seconds = time.perf_counter() - started
     return Run(fitted, fitted.logits(task.x_judged), seconds)
+
+
+def ended(task: Task, settings: Mapping[str, Any], labels: str, *, balanced: bool, seeds: Sequence[int]) -> list[Run]:
+    """The runs of all seeds but those that diverge."""
+    runs = []
+    for seed in seeds:
+        try:
+            runs.append(trained(task, settings, labels, balanced=balanced, seed=seed))
+        except TrainingDivergedError as error:
+            print(f"seed {seed}: {error}", flush=True)  # noqa: T201
+    return runs
 
 
 def rate(task: Task, logits: Tensor, temperature: float = 1.0) -> ClassifierScores:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...datasets import Images, find, load_cifar10, load_fashion_mnist, load_mnist, read_arrays
 from .adult import adult_columns
 
-__all__ = ["TASKS", "JudgedOn", "Task", "labelled_at_random", "load_task"]
+__all__ = ["IMAGES", "TASKS", "JudgedOn", "Task", "labelled_at_random", "load_task", "require_task"]
 
 JudgedOn = Literal["validation", "test"]
 
@@ -74,9 +74,15 @@ def load_task(name: str, judged_on: JudgedOn) -> Task:
         ValueError: no such task.
         DataError: its file is missing.
     """
-    if name not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}")
+    require_task(name)
     return TASKS[name](judged_on)
+
+
+def require_task(name: str, *, images: bool = False) -> None:
+    """Raise ``ValueError`` unless there is such a task, one of images where these are needed."""
+    known = IMAGES if images else TASKS
+    if name not in known:
+        raise ValueError(f"task must be one of {', '.join(known)}, got {name!r}")
 
 
 def _activity(judged_on: JudgedOn) -> Task:
@@ -94,11 +100,8 @@ def _activity(judged_on: JudgedOn) -> Task:
 
 def _adult(judged_on: JudgedOn) -> Task:
     """Census rows: numbers standardised, categories as indicators; income above 50,000 dollars or not."""
-    train, test = adult_columns()
-    if judged_on == "validation":
-        held_out = torch.from_numpy(np.random.default_rng(0).random(len(train.x)) < 1 / _EVERY_FOURTH)
-        return Task(train.x[~held_out], train.y[~held_out], train.x[held_out], train.y[held_out], 2)
-    return Task(train.x, train.y, test.x, test.y, 2)
+    learned, judged = adult_columns(held_out=1 / _EVERY_FOURTH if judged_on == "validation" else None)
+    return Task(learned.x, learned.y, judged.x, judged.y, 2)
 
 
 def _digits(judged_on: JudgedOn) -> Task:
@@ -141,3 +144,4 @@ TASKS: dict[str, Callable[[JudgedOn], Task]] = {
     "fashion": _clothes,
     "cifar10": _photographs,
 }
+IMAGES = {"fashion": (1, 28, 28), "cifar10": (3, 32, 32)}  # tasks whose rows keep their shape, and the shape

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ... import plotting
 from ...batches import batches
-from ...checks import require_non_negative, require_positive, require_positive_int
+from ...checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
 from ...energies import JointEnergy, WideResNet
 from ...engine import Constant, Engine, OptimizerSettings, latest_checkpoint
 from ...engine.callbacks import Callback
@@ -26,7 +26,7 @@ from ...objectives import Joint
 from ..checks import require_seeds
 from .augment import AugmentedImages
 from .marginals import MarginalSettings
-from .tasks import TASKS, load_task
+from .tasks import load_task, require_task
 
 __all__ = ["JointTraining"]
 
@@ -35,7 +35,10 @@ _ROWS_AT_A_TIME = 500
 
 @dataclass(frozen=True, kw_only=True)
 class JointTraining:
-    """Settings of the experiment. The test rows are looked at while training goes on, for the reader, and choose nothing.
+    """Settings of the experiment.
+
+    While training goes on, images of the training split that are held out draw the curve; the test rows are scored at the
+    end of a call, with the averaged weights that there are then.
 
     Args:
         task: images.
@@ -49,6 +52,7 @@ class JointTraining:
         shift, noise: see :func:`chainfree.experiments.joint.augment.augmented`.
         minutes: of training in this call at most; the next call of the same command goes on from there.
         folder: of the checkpoints.
+        held_out: training images, from the end, that the curve is about.
         every: steps between looks and checkpoints.
         device: ``"auto"`` is an accelerator where there is one.
         precision: see :class:`chainfree.Engine`.
@@ -75,22 +79,30 @@ class JointTraining:
     noise: float = 0.03
     minutes: float | None = None
     folder: str = "runs/jem_cifar10"
+    held_out: int = 2000
     every: int = 2500
     device: str = "auto"
     precision: str = "fp32"
     seeds: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
-        for name in ("depth", "widen", "latent", "entropy_samples", "batch", "steps", "every"):
+        require_task(self.task, images=True)
+        for name in ("depth", "widen", "latent", "entropy_samples", "batch", "steps", "held_out", "every"):
             require_positive_int(name, getattr(self, name))
         with torch.device("meta"):
             WideResNet(depth=self.depth, widen=self.widen)
         for name in ("lr", "generator_lr"):
             require_positive(name, getattr(self, name))
-        for name in ("entropy_weight", "gradient_penalty", "classification", "warmup", "shift", "noise"):
+        for name in ("entropy_weight", "gradient_penalty", "classification", "noise"):
             require_non_negative(name, getattr(self, name))
+        for name in ("warmup", "shift"):
+            if getattr(self, name) != 0:
+                require_positive_int(name, getattr(self, name))
+        for width in self.generator_channels:
+            require_positive_int("generator_channels", width)
+        require_in_unit_interval("ema", self.ema)
+        if len(self.betas) != 2 or not self.generator_channels:
+            raise ValueError("betas are two numbers, and generator_channels at least one")
         if self.minutes is not None:
             require_positive("minutes", self.minutes)
         if self.precision not in ("fp32", "bf16"):
@@ -104,7 +116,7 @@ class JointTraining:
         seed = self.seeds[0]
         device = torch.device(_accelerator() if self.device == "auto" else self.device)
         task = load_task(self.task, "test")
-        x, y = task.x.to(device), task.y.to(device)
+        x, y = task.x[: -self.held_out].to(device), task.y[: -self.held_out].to(device)
         marginal = MarginalSettings(
             latent=self.latent,
             generator_channels=self.generator_channels,
@@ -117,7 +129,7 @@ class JointTraining:
             network = WideResNet(depth=self.depth, widen=self.widen, channels=x.shape[1], outputs=task.classes)
         energy = JointEnergy(network, task.classes)
         objective = Joint(marginal.build("vera", task.x, seed)[0], classification=self.classification)
-        looks = _Looks(task.x_judged.to(device), task.y_judged, self.minutes)
+        looks = _Looks(task.x[-self.held_out :].to(device), task.y[-self.held_out :], self.minutes)
         first, second = self.betas
         rates = {player: self.lr if player == "energy" else self.generator_lr for player in objective.players(energy)}
         engine = Engine(
@@ -140,14 +152,14 @@ class JointTraining:
             batches(x, y=y, size=self.batch, seed=seed), shift=self.shift, noise=self.noise, seed=seed
         )
         report = engine.fit(stream, steps=self.steps)
-        now = looks.look(engine)
+        looks.look(engine)
         figures = {
-            **{name: now[name] for name in ("accuracy", "nll", "brier", "ece")},
+            **_scores(cast(JointEnergy, engine.averaged()), task.x_judged.to(device), task.y_judged),
             "steps": report.steps,
             "steps_planned": self.steps,
             "stopped": report.stopped,
-            "seconds_of_training": looks.seconds + report.seconds,
-            "curve": looks.curve,
+            "seconds_of_training": looks.seconds,
+            "held_out_curve": looks.curve,
             "device": _name(device),
         }
         at = [look["step"] for look in looks.curve]
@@ -155,7 +167,7 @@ class JointTraining:
         picture = plotting.curves(
             {"averaged weights": (torch.tensor(at), torch.tensor(found))},
             x_label="steps",
-            y_label="test accuracy (%)",
+            y_label="accuracy on held-out training images (%)",
             title=f"{self.task}: joint energy by VERA after {report.steps:,} of {self.steps:,} steps",
         )
         return figures, picture
@@ -167,16 +179,18 @@ class _Looks(Callback):
     def __init__(self, x: Tensor, y: Tensor, minutes: float | None) -> None:
         self._x, self._y, self._minutes = x, y, minutes
         self._started = time.perf_counter()
-        self.seconds = 0.0  # of earlier calls
+        self._earlier = 0.0  # seconds, in other calls
         self.curve: list[dict[str, float]] = []
 
-    @torch.no_grad()
+    @property
+    def seconds(self) -> float:
+        """Of training, in this call and in those before."""
+        return self._earlier + time.perf_counter() - self._started
+
     def look(self, engine: Engine, record: Mapping[str, float] | None = None) -> dict[str, float]:
         """Scores of this step, looked at once."""
         if not self.curve or self.curve[-1]["step"] != engine.step:
-            averaged = cast(JointEnergy, engine.averaged())
-            logits = torch.cat([averaged.logits(part).cpu() for part in self._x.split(_ROWS_AT_A_TIME)])
-            found = {"step": float(engine.step), **classifier_scores(logits, self._y)._asdict()}
+            found = {"step": float(engine.step), **_scores(cast(JointEnergy, engine.averaged()), self._x, self._y)}
             energies = ("energy_data", "energy_samples", "cross_entropy")
             found |= {name: record[name] for name in energies if record is not None and name in record}
             self.curve.append(found)
@@ -184,7 +198,7 @@ class _Looks(Callback):
         return self.curve[-1]
 
     def on_start(self, engine: Engine, total_steps: int) -> None:
-        self._started = time.perf_counter()
+        self._earlier, self._started = self.seconds, time.perf_counter()
 
     def on_step(self, engine: Engine) -> None:
         if self._minutes is not None and time.perf_counter() - self._started > 60 * self._minutes:
@@ -194,10 +208,18 @@ class _Looks(Callback):
         self.look(engine, record)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve, "seconds": self.seconds + time.perf_counter() - self._started}
+        return {"curve": self.curve, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.curve, self.seconds = list(state["curve"]), state["seconds"]
+        # the guard goes back too, and the time that was spent since is still spent
+        self.curve = list(state["curve"])
+        self._earlier = max(self._earlier, state["seconds"] - (time.perf_counter() - self._started))
+
+
+@torch.no_grad()
+def _scores(energy: JointEnergy, x: Tensor, y: Tensor) -> dict[str, float]:
+    logits = torch.cat([energy.logits(part).cpu() for part in x.split(_ROWS_AT_A_TIME)])
+    return classifier_scores(logits, y)._asdict()
 
 
 def _accelerator() -> str:
