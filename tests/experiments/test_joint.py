@@ -18,7 +18,7 @@ from chainfree.datasets import data_dir
 from chainfree.engine import TrainingDivergedError
 from chainfree.evaluation import anomaly_scores, outlier_scores
 from chainfree.experiments import JointComparison, JointOutside, JointSearch, JointTraining
-from chainfree.experiments.joint import outside, search, tasks
+from chainfree.experiments.joint import notes, outside, search, tasks
 from chainfree.experiments.joint.augment import augmented
 from chainfree.experiments.joint.marginals import MarginalSettings
 from chainfree.experiments.joint.methods import METHODS, method
@@ -43,7 +43,8 @@ def _two_normals(judged_on: str) -> Task:
 
 
 @pytest.fixture(autouse=True)
-def normals(monkeypatch: pytest.MonkeyPatch) -> None:
+def normals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # where runs/ is made
     monkeypatch.setitem(tasks.TASKS, "normals", _two_normals)
 
 
@@ -208,6 +209,28 @@ def test_a_search_looks_at_held_out_training_rows_alone(monkeypatch: pytest.Monk
     assert isinstance(picture, Figure)
     with pytest.raises(ValueError, match="has 2 candidates, budget is 1"):
         JointSearch(task="normals", methods=methods, budget=1)
+
+
+def test_a_search_that_was_stopped_goes_on_at_the_same_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "commit", lambda: "abc")
+    path = tmp_path / "deep" / "notes.jsonl"
+    methods = {"20": {"logistic": {"kind": "logistic_regression", "grid": {"inverse_penalty": [0.1, 1.0]}}}}
+    settings: dict[str, Any] = {"task": "normals", "methods": methods, "budget": 2, "found": str(path)}
+    first, _ = JointSearch(**settings).run()
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[-1][:40]]))  # killed while it wrote
+    calls = []
+    real = search.trained
+    monkeypatch.setattr(search, "trained", lambda *a, **k: (calls.append(a[1]), real(*a, **k))[1])
+    second, _ = JointSearch(**settings).run()
+    assert [call["inverse_penalty"] for call in calls] == [1.0, 1.0]  # of the last candidate, two seeds
+    assert second["candidates"]["20"]["logistic"][0] == first["candidates"]["20"]["logistic"][0]
+    assert second["chosen"] == first["chosen"]
+    for other in ("def", "abc+changes", "unknown"):
+        monkeypatch.setattr(notes, "commit", lambda other=other: other)
+        calls.clear()
+        JointSearch(**settings).run()
+        assert len(calls) == 4
 
 
 def test_a_candidate_that_diverges_is_told_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

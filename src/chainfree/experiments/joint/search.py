@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -17,6 +18,7 @@ from ...engine import TrainingDivergedError
 from ...evaluation import fit_temperature
 from ..checks import require_seeds
 from .methods import method
+from .notes import Notes
 from .runs import rate, require_methods, trained
 from .tasks import TASKS, Task, load_task
 
@@ -29,12 +31,15 @@ _AS_GOOD = 0.005  # of accuracy: with few labels the choice of rows decides more
 class JointSearch:
     """Settings of the search: as :class:`JointComparison`, and in every method's table a ``grid``.
 
+    A search takes hours, and what is found is written down at once: the same search at the same commit goes on from there.
+
     Of the candidates whose mean accuracy is within half a point of the best, the one with the least NLL is chosen. Its
     temperature is the median over seeds of those with the least NLL.
 
     Args:
         task, methods, balanced: as there. ``grid`` names lists of values; every combination is a candidate.
         budget: candidates of a method at most.
+        found: file of what was found so far, JSON lines.
         seeds: of labelled rows, other than those that are compared in the end.
     """
 
@@ -42,6 +47,7 @@ class JointSearch:
     methods: Mapping[str, Mapping[str, Mapping[str, Any]]]
     balanced: bool = True
     budget: int = 6
+    found: str = "runs/joint_search.jsonl"
     seeds: Sequence[int] = (100, 101)
 
     def __post_init__(self) -> None:
@@ -60,18 +66,22 @@ class JointSearch:
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (all candidates' scores, and what was chosen) and a picture of the accuracies."""
-        task = load_task(self.task, "validation")
+        task, notes = load_task(self.task, "validation"), Notes(Path(self.found))
         tried: dict[str, dict[str, list[dict[str, Any]]]] = {}
         chosen: dict[str, dict[str, dict[str, Any]]] = {}
         for labels, named in self.methods.items():
             for name, settings in named.items():
-                scores = [self._tried(task, labels, name, candidate) for candidate in candidates(settings)]
+                scores = [self._tried(task, notes, labels, name, candidate) for candidate in candidates(settings)]
                 tried.setdefault(labels, {})[name] = scores
                 chosen.setdefault(labels, {})[name] = choice(scores)
         figures = {"chosen": chosen, "candidates": tried, "rows": [len(task.x), len(task.x_judged)]}
         return figures, self._picture(tried)
 
-    def _tried(self, task: Task, labels: str, name: str, candidate: Mapping[str, Any]) -> dict[str, Any]:
+    def _tried(self, task: Task, notes: Notes, labels: str, name: str, candidate: Mapping[str, Any]) -> dict[str, Any]:
+        asked = {"task": self.task, "labels": labels, "balanced": self.balanced, "seeds": list(self.seeds), **candidate}
+        known = notes.get(asked)
+        if known is not None:
+            return known
         try:
             runs = [trained(task, candidate, labels, balanced=self.balanced, seed=seed) for seed in self.seeds]
         except TrainingDivergedError as error:
@@ -86,6 +96,7 @@ class JointSearch:
                 "temperature": median(fit_temperature(run.logits, task.y_judged) for run in runs),
                 "seconds": fmean(run.seconds for run in runs),
             }
+        notes.add(asked, found)
         print(f"{self.task}, {labels} labels, {name}: {found}", flush=True)  # noqa: T201
         return found
 
