@@ -175,6 +175,13 @@ def test_a_grid_is_every_combination_beside_what_is_fixed() -> None:
             candidates({"kind": "network", "steps": 5, "grid": grid})
 
 
+def test_numbers_of_labels_may_share_a_table() -> None:
+    both, one = {"a": {"kind": "discriminant"}}, {"b": {"kind": "normal_classes"}}
+    assert search.by_labels({"100, 1000": both, "100": one}) == {"100": both | one, "1000": both}
+    with pytest.raises(ValueError, match="by number of labels"):
+        search.by_labels({"100,few": both})
+
+
 def test_the_choice_is_the_surest_of_the_near_best() -> None:
     def candidate(name: int, accuracy: float, nll: float) -> dict[str, Any]:
         return {"settings": {"lr": name}, "accuracy": accuracy, "nll": nll, "ece": 0.0, "temperature": 2.0 + name}

@@ -37,7 +37,8 @@ class JointSearch:
     temperature is the median over seeds of those with the least NLL.
 
     Args:
-        task, methods, balanced: as there. ``grid`` names lists of values; every combination is a candidate.
+        task, methods, balanced: as there; several numbers of labels may share a table, as in ``"100,1000"``. ``grid`` names
+            lists of values; every combination is a candidate.
         budget: candidates of a method at most.
         found: file of what was found so far, JSON lines.
         seeds: of labelled rows, other than those that are compared in the end.
@@ -55,8 +56,7 @@ class JointSearch:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
         require_seeds(self.seeds)
         require_positive_int("budget", self.budget)
-        require_methods(self.methods)
-        for labels, named in self.methods.items():
+        for labels, named in by_labels(self.methods).items():
             for name, settings in named.items():
                 found = candidates(settings)
                 if len(found) > self.budget:
@@ -69,7 +69,7 @@ class JointSearch:
         task, notes = load_task(self.task, "validation"), Notes(Path(self.found))
         tried: dict[str, dict[str, list[dict[str, Any]]]] = {}
         chosen: dict[str, dict[str, dict[str, Any]]] = {}
-        for labels, named in self.methods.items():
+        for labels, named in by_labels(self.methods).items():
             for name, settings in named.items():
                 scores = [self._tried(task, notes, labels, name, candidate) for candidate in candidates(settings)]
                 tried.setdefault(labels, {})[name] = scores
@@ -114,6 +114,20 @@ class JointSearch:
 def _error(found: Mapping[str, Any]) -> float:
     """In percent, above 0 for a logarithmic scale; NaN where training diverged."""
     return max(100 * (1 - found["accuracy"]), 0.01) if "accuracy" in found else math.nan
+
+
+def by_labels(methods: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """The methods of every number of labels, where some share a table.
+
+    Raises:
+        ValueError: see :func:`chainfree.experiments.joint.runs.require_methods`.
+    """
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for shared, named in methods.items():
+        for labels in shared.split(","):
+            found.setdefault(labels.strip(), {}).update(named)
+    require_methods(found)
+    return found
 
 
 def candidates(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
