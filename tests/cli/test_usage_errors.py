@@ -58,6 +58,7 @@ def test_commands(arguments: tuple[str, ...], says: str, chainfree: Run) -> None
         (("--data", "digits", "--anomaly", "3"), "--scaling none"),
         ((*TOY, "--anomaly", "3"), "anomaly names a class"),
         ((*TOY, "--drop", "a"), "leave them out"),
+        ((*TOY, "--drop", "a", "b"), "names joined by commas: --drop a,b"),
         ((*TOY, "--key", "a"), "leave them out"),
         ((*TOY, "--lr", "1"), "did you mean optimizer.lr?"),
         ((*TOY, "--optimizer.lrr", "1"), "optimizer.lr"),

@@ -100,11 +100,18 @@ def _require_known(table: dict[str, Any], kind: type, whole: type, prefix: str =
 
 
 def _listed(arguments: Sequence[str]) -> list[str]:
-    """``--drop a,b`` as the list that jsonargparse wants."""
+    """``--drop a,b`` as the list that jsonargparse wants.
+
+    Raises:
+        UsageError: names that are not joined by commas, which would be taken for settings.
+    """
     listed = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--drop=") else [a])]
     for position, argument in enumerate(listed[:-1]):
         value = listed[position + 1]
         if argument == "--drop" and not value.startswith("["):
+            following = listed[position + 2 : position + 3]
+            if following and not following[0].startswith("-") and not following[0].endswith(".toml"):
+                raise UsageError(f"--drop takes names joined by commas: --drop {value.rstrip(',')},{following[0]}")
             listed[position + 1] = json.dumps([name.strip() for name in value.split(",")])
     return listed
 

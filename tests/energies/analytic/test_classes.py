@@ -104,6 +104,8 @@ def test_what_cannot_be_fitted_is_refused(classes: GaussianClasses) -> None:
     for y in (torch.tensor([0, 2, -1, -1]), torch.tensor([0, 0, -1, -1]), torch.tensor([0, 1, -2, 0])):
         with pytest.raises(ValueError, match="labels must be classes from 0 on"):
             GaussianClasses.fit(x, y)
+    with pytest.raises(ValueError, match="no row has a label"):
+        GaussianClasses.fit(x, torch.full((4,), -1))
     with pytest.raises(ValueError, match="y must be whole numbers"):
         GaussianClasses.fit(x, torch.zeros(4))
     with pytest.raises(ValueError, match="em_steps"):

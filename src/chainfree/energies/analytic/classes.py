@@ -115,6 +115,8 @@ def _labelled(x: Tensor, y: Tensor) -> Tensor:
     """Indices of the rows with a label."""
     if y.shape != x.shape[:1] or y.is_floating_point() or not len(y):
         raise ValueError(f"y must be whole numbers of shape ({len(x)},), got {y.dtype} of shape {tuple(y.shape)}")
+    if not bool((y >= 0).any()):
+        raise ValueError("no row has a label: all of y is below 0; label a row of each class at least")
     seen = torch.unique(y[y >= 0]).cpu()
     if int(y.min()) < -1 or len(seen) < 2 or not torch.equal(seen, torch.arange(len(seen))):
         raise ValueError(
