@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from chainfree import plotting
+from chainfree.evaluation import Reliability
 
 pytest.importorskip("matplotlib")
 
@@ -57,3 +58,20 @@ def test_sheets_of_nothing_or_of_no_squares_are_refused() -> None:
         plotting.density_sheet({"bad": torch.zeros(2, 3)})
     with pytest.raises(ValueError, match="bad must be a square of finite numbers"):
         plotting.density_sheet({"bad": torch.full((2, 2), float("nan"))})
+
+
+def test_reliability_has_a_panel_for_each_name_and_its_points_are_the_bins() -> None:
+    confidence = torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64)
+    accuracy = torch.tensor([0.0, 0.4, 0.6], dtype=torch.float64)
+    shares = torch.tensor([0.0, 0.25, 0.75], dtype=torch.float64)
+    found = Reliability(confidence, accuracy, shares)
+    figure = plotting.reliability_diagrams({"self_training of something long": found, "b": found}, columns=1)
+    panels = figure.axes
+    assert len(panels) == 2
+    assert panels[0].get_title(loc="left").endswith("ECE 25.0%")  # 0.25 * 0.1 + 0.75 * 0.3
+    points = np.asarray(panels[0].collections[-1].get_offsets())
+    np.testing.assert_allclose(points, [[0.5, 0.4], [0.9, 0.6]])  # the empty bin is none
+    with pytest.raises(ValueError, match="panels is empty"):
+        plotting.reliability_diagrams({})
+    with pytest.raises(ValueError, match="columns must"):
+        plotting.reliability_diagrams({"a": found}, columns=0)

@@ -9,14 +9,14 @@ import numpy as np
 
 from ..checks import require_positive_int
 from ..evaluation.calibration import Reliability
-from .style import INK, finish, line_look, new_figure, style
+from .style import INK, finish, line_look, new_figure, style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["reliability_diagrams"]
 
-_PANEL = 2.5  # inches
+_PANEL, _LETTERS = 2.5, 9.5  # inches, points
 _FEWEST = 1e-3  # share of the rows below which a bin's accuracy is mostly noise
 
 
@@ -53,9 +53,17 @@ def reliability_diagrams(panels: Mapping[str, Reliability], *, columns: int = 4,
                 confidence[seen], confidence[seen], accuracy[seen], color=look["color"], linewidth=2.2, alpha=0.35
             )
             axes.scatter(
-                confidence[seen], accuracy[seen], s=12 + 240 * shares[seen], color=look["color"], alpha=0.8, zorder=3
+                confidence[seen],
+                accuracy[seen],
+                s=12 + 240 * shares[seen],
+                color=look["color"],
+                alpha=0.8,
+                clip_on=False,
+                zorder=3,
             )
-            axes.set(title=f"{name}: ECE {100 * found.expected_error:.1f}%", xlim=(0, 1.03), ylim=(0, 1.03))
+            title_lines = f"{wrapped(name.replace('_', ' '), _PANEL, _LETTERS)}\nECE {100 * found.expected_error:.1f}%"
+            axes.set_title(title_lines, fontsize=_LETTERS)
+            axes.set(xlim=(0, 1.03), ylim=(0, 1.03))
             axes.set_aspect("equal")
             if index % across == 0:
                 axes.set_ylabel("accuracy")
