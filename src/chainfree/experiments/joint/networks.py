@@ -135,7 +135,7 @@ class Network:
             classification=self.classification,
             class_entropy=self.class_entropy,
             class_balance=self.class_balance,
-            class_shares=(torch.bincount(y[y >= 0], minlength=classes) / (y >= 0).sum()).tolist(),
+            class_shares=(torch.bincount(y[y >= 0], minlength=classes).double() / (y >= 0).sum()).tolist(),
             virtual_adversarial=adversarial,
         )
         betas = (self.first_moment, 0.999)
@@ -170,10 +170,9 @@ class Network:
         values, vectors = torch.linalg.eigh(base.factor.double() @ base.factor.double().T)
         to_principal = _Affine((vectors * values.rsqrt()).T.to(x.dtype), centre=base.centre)
         principal = GaussianClasses(to_principal(base.means), torch.eye(base.dim), base.log_weights.exp())
-        logits = TiltedLogits(TemperedClasses(principal, self.base_temperature), network)
         # the network keeps the rows' own scales, in which features are alike
-        logits.network = nn.Sequential(_Affine((vectors * values.sqrt()).to(x.dtype)), network)
-        return to_principal, logits
+        behind = nn.Sequential(_Affine((vectors * values.sqrt()).to(x.dtype)), network)
+        return to_principal, TiltedLogits(TemperedClasses(principal, self.base_temperature), behind)
 
     def _network(self, x: Tensor, classes: int, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
