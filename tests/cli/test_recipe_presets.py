@@ -32,6 +32,12 @@ def test_a_preset_is_run_and_its_result_does_not_replace_the_other(chainfree: Ru
     assert not Path("there/mine.json").exists()
 
 
+def test_a_recipe_without_its_config_names_what_there_is(chainfree: Run, tmp_path: Path) -> None:
+    (tmp_path / "recipes" / "mine" / "config.toml").unlink()
+    refused = chainfree("recipes", "mine", "--out", "there").refused()
+    assert "no config.toml yet; run chainfree recipes mine --preset large" in refused
+
+
 def test_a_preset_that_is_not_there_is_refused(chainfree: Run) -> None:
     refused = chainfree("recipes", "mine", "--preset", "huge", "--out", "there").refused()
     assert "'huge'" in refused

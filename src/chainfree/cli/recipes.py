@@ -42,11 +42,20 @@ def recipes(name: str | None = None, out: str = "results", threads: int | None =
         settings = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     except ValueError as error:
         raise UsageError(f"{config} is not valid TOML: {error}") from error
+    if not settings and _experiments(folder / name):
+        flags = " or ".join(f"--preset {preset}" for preset in _experiments(folder / name))
+        raise UsageError(f"{name} has no config.toml yet; run chainfree recipes {name} {flags}")
     if "experiment" not in settings:
         files = ", ".join(str(path) for path in sorted((folder / name).glob("*.toml")))
         raise UsageError(f"{name} is a training run: chainfree train CONFIG, with CONFIG one of {files}")
     _run(config, settings, Path(out), threads)
     return 0
+
+
+def _experiments(folder: Path) -> list[str]:
+    """The presets that are experiments and no training runs; read as text, for a damaged one is no reason to fail here."""
+    files = sorted(folder.glob("*.toml"))
+    return [path.stem for path in files if path.read_text(encoding="utf-8").startswith("experiment")]
 
 
 def recipes_folder() -> Path:

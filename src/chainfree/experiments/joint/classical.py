@@ -83,28 +83,21 @@ class LabelSpreading:
     Args:
         neighbours: of a row.
         alpha: share of a row's label that comes from its neighbours.
-        rows: training rows that the graph is made of at most, those with labels first; all by default. To find the neighbours
-            costs the square of it.
     """
 
     neighbours: int = 7
     alpha: float = 0.2
-    rows: int | None = None
 
     def __post_init__(self) -> None:
         require_positive_int("neighbours", self.neighbours)
         require_in_unit_interval("alpha", self.alpha)
-        if self.rows is not None:
-            require_positive_int("rows", self.rows)
 
     def fit(self, x: Tensor, y: Tensor, *, classes: int, seed: int) -> _Probabilities:
         """See :class:`chainfree.experiments.joint.methods.Method`."""
-        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-        order = order[torch.argsort((y[order] < 0).long(), stable=True)][: self.rows]
         model = SklearnLabelSpreading(
             kernel="knn", n_neighbors=self.neighbours, alpha=self.alpha, max_iter=_ITERATIONS, n_jobs=1
         )
-        return _fitted(model, x[order], y[order], None, with_others=True)
+        return _fitted(model, x, y, None, with_others=True)
 
 
 def _fitted(

@@ -14,8 +14,8 @@ from ...checks import require_positive
 from ...evaluation import reliability
 from ..checks import require_seeds
 from .methods import method
-from .runs import ended, mean_and_deviation, rate, require_methods
-from .tasks import TASKS, Task, load_task
+from .runs import ended, mean_and_deviation, rate, require_methods, without_temperature
+from .tasks import Task, load_task, require_task
 
 __all__ = ["JointComparison"]
 
@@ -43,13 +43,12 @@ class JointComparison:
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        require_task(self.task)
         require_seeds(self.seeds)
         require_methods(self.methods)
         for named in self.methods.values():
             for settings in named.values():
-                method(_without_temperature(settings))
+                method(without_temperature(settings))
                 require_positive("temperature", settings.get("temperature", 1.0))
 
     def run(self) -> tuple[dict[str, Any], Figure]:
@@ -76,7 +75,7 @@ class JointComparison:
         self, figures: dict[str, Any], task: Task, labels: str, name: str, settings: Mapping[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Puts one method's figures where they belong; logits and answers of all seeds that ended, one after the other."""
-        given, temperature = _without_temperature(settings), settings.get("temperature", 1.0)
+        given, temperature = without_temperature(settings), settings.get("temperature", 1.0)
         runs = ended(task, given, labels, balanced=self.balanced, seeds=self.seeds)
         figures["diverged"].setdefault(labels, {})[name] = len(self.seeds) - len(runs)
         if not runs:
@@ -94,7 +93,3 @@ class JointComparison:
         shown = ", ".join(f"{score} {value['mean']:.4f} +- {value['std']:.4f}" for score, value in found.items())
         print(f"{self.task}, {labels} labels, {name}: {shown}", flush=True)  # noqa: T201
         return torch.cat([run.logits.double() for run in runs]), task.y_judged.repeat(len(runs))
-
-
-def _without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "temperature"}

@@ -18,7 +18,7 @@ from ...samplers import resample_class
 from ..checks import require_seeds
 from .comparison import JointComparison
 from .networks import FittedNetwork
-from .runs import ended, mean_and_deviation, rate
+from .runs import ended, mean_and_deviation, rate, without_temperature
 from .tasks import IMAGES, Task, load_task, require_task
 
 __all__ = ["OUTSIDE", "JointOutside"]
@@ -95,7 +95,7 @@ class JointOutside:
         for labels, named in self.methods.items():
             for name, settings in named.items():
                 label = name if len(self.methods) == 1 else f"{name}, {labels}"
-                given = {key: value for key, value in settings.items() if key != "temperature"}
+                given = without_temperature(settings)
                 runs = ended(task, given, labels, balanced=self.balanced, seeds=self.seeds)
                 figures["diverged"][label] = len(self.seeds) - len(runs)
                 if not runs:

@@ -15,7 +15,7 @@ from ...evaluation import ClassifierScores, classifier_scores
 from .methods import Fitted, method
 from .tasks import Task, labelled_at_random
 
-__all__ = ["ALL", "Run", "ended", "mean_and_deviation", "rate", "require_methods", "trained"]
+__all__ = ["ALL", "Run", "ended", "mean_and_deviation", "rate", "require_methods", "trained", "without_temperature"]
 
 ALL = "all"  # in the place of a number of labels
 
@@ -41,6 +41,11 @@ def trained(task: Task, settings: Mapping[str, Any], labels: str, *, balanced: b
     fitted = method(settings).fit(task.x, y, classes=task.classes, seed=seed)
     seconds = time.perf_counter() - started
     return Run(fitted, fitted.logits(task.x_judged), seconds)
+
+
+def without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method is fitted with: the temperature comes after."""
+    return {key: value for key, value in settings.items() if key != "temperature"}
 
 
 def ended(task: Task, settings: Mapping[str, Any], labels: str, *, balanced: bool, seeds: Sequence[int]) -> list[Run]:

@@ -20,7 +20,7 @@ from ..checks import require_seeds
 from .methods import method
 from .notes import Notes
 from .runs import rate, require_methods, trained
-from .tasks import TASKS, Task, load_task
+from .tasks import Task, load_task, require_task
 
 __all__ = ["JointSearch"]
 
@@ -52,8 +52,7 @@ class JointSearch:
     seeds: Sequence[int] = (100, 101)
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
+        require_task(self.task)
         require_seeds(self.seeds)
         require_positive_int("budget", self.budget)
         for labels, named in by_labels(self.methods).items():
