@@ -66,5 +66,7 @@ def test_what_has_no_label_is_refused() -> None:
 def test_a_batch_without_such_rows_is_data_as_a_whole() -> None:
     batch = Batch(torch.zeros(3, 2), torch.tensor([0, -1, 1]))
     assert len(batch.unlabelled()) == 3
+    assert len(batch.unlabelled(2)) == 2
+    assert torch.equal(Batch(torch.arange(5.0), None, 2).unlabelled(2).x, torch.tensor([2.0, 3.0]))
     assert batch.to(torch.device("cpu")).labelled == 0
     assert Batch(batch.x, batch.y, 2).to(torch.device("cpu")).labelled == 2

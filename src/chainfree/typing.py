@@ -54,9 +54,10 @@ class Batch:
         """The same rows on another device (a no-op where they are there already)."""
         return Batch(self.x.to(device), None if self.y is None else self.y.to(device), self.labelled)
 
-    def unlabelled(self) -> Batch:
-        """The rows that densities are learnt from."""
-        return Batch(self.x[self.labelled :]) if self.labelled else Batch(self.x)
+    def unlabelled(self, most: int | None = None) -> Batch:
+        """The rows that densities are learnt from, or the first ``most`` of them."""
+        end = None if most is None else self.labelled + most
+        return Batch(self.x[self.labelled : end])
 
 
 class Batches(Protocol):

@@ -133,7 +133,10 @@ def test_terms_without_labels_are_taken() -> None:
         {"class_entropy": 1.0},
         {"class_balance": 1.0},
         {"adversarial_radius": 1.0},
+        {"adversarial_radius": 1.0, "adversarial_probe": 1.0},
         {"marginal": "energy_discrepancy"},
+        {"marginal": "energy_discrepancy", "marginal_rows": 16},
+        {"precision": "bf16"},
         {"base": True},
         {"base": True, "base_temperature": 3.0},
         {"base": True, "base_em_steps": 0},
@@ -238,6 +241,21 @@ def test_a_search_that_was_stopped_goes_on_at_the_same_commit(tmp_path: Path, mo
         calls.clear()
         JointSearch(**settings).run()
         assert len(calls) == 4
+
+
+def test_trainings_side_by_side_find_what_one_after_the_other_do(tmp_path: Path) -> None:
+    grid = {"kind": "network", "widths": [8], "steps": 5, "grid": {"lr": [1e-1, 1e-3]}}
+    methods = {"20": {"network": grid, "normal": {"kind": "normal_classes"}}}
+
+    def scores(jobs: int) -> dict[str, Any]:
+        found, _ = JointSearch(task="normals", methods=methods, found=str(tmp_path / f"{jobs}.jsonl"), jobs=jobs).run()
+        chosen: dict[str, Any] = found["chosen"]
+        compared, _ = JointComparison(task="normals", methods=chosen, seeds=(0, 1), jobs=jobs).run()
+        return {"chosen": chosen, "nll": compared["nll"], "ece": compared["ece"]}
+
+    assert scores(2) == scores(1)
+    with pytest.raises(ValueError, match="jobs"):
+        JointComparison(task="normals", methods=methods, jobs=0)
 
 
 def test_a_candidate_that_diverges_is_told_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,6 +406,10 @@ def test_what_has_no_energy_or_no_samples_is_refused() -> None:
         (lambda: method({"kind": "network", "marginal": "verra"}), "marginal must be one of none"),
         (lambda: method({"kind": "network", "noise": 0.1}), "noise would do nothing here"),
         (lambda: method({"kind": "network", "base_em_steps": 2}), "base_em_steps would do nothing here"),
+        (lambda: method({"kind": "network", "marginal_rows": 2}), "marginal_rows would do nothing here"),
+        (lambda: method({"kind": "network", "adversarial_probe": 2.0}), "adversarial_probe would do nothing here"),
+        (lambda: method({"kind": "network", "precision": "fp16"}), "precision must be 'fp32' or 'bf16', got 'fp16'"),
+        (lambda: method({"kind": "network", "marginal": "sgld", "marginal_rows": 0}), "marginal_rows"),
         (lambda: method({"kind": "network", "base": True, "base_temperature": -1.0}), "base_temperature must"),
         (lambda: method({"kind": "network", "base": True, "base_shrinkage": 7.0}), "shrinkage must"),
         (lambda: method({"kind": "network", "widths": []}), "width must"),

@@ -16,7 +16,7 @@ import chainfree as cf
 from chainfree.energies import MLP, GaussianClasses, JointEnergy, TiltedLogits
 from chainfree.functional import virtual_adversarial_divergence
 from chainfree.objectives import Joint, VirtualAdversarial
-from chainfree.typing import Batch, Update
+from chainfree.typing import Batch, Energy, LossOutput, Update
 
 MARGINALS: dict[str, Callable[[], Any]] = {
     "energy discrepancy": cf.losses.EnergyDiscrepancy,
@@ -162,6 +162,22 @@ def test_any_training_of_the_marginal_goes_with_the_classes(
     terms = _only(Joint(None, class_entropy=0.1, class_balance=0.1), energy, given)
     for gradient, wanted in zip(gradients, torch.autograd.grad(alone.loss + terms.loss, parameters), strict=True):
         torch.testing.assert_close(gradient, wanted)
+
+
+def test_the_marginal_may_have_fewer_rows_than_the_classes(energy: JointEnergy, batch: Batch) -> None:
+    rows: list[int] = []
+
+    def loss(energy: Energy, x: Tensor, *, generator: torch.Generator | None = None) -> LossOutput:
+        rows.append(len(x))
+        return LossOutput(energy(x).mean())
+
+    given = Batch(batch.x, batch.y, 2)
+    terms = _only(Joint(None, class_entropy=1.0), energy, given).loss
+    found = _only(Joint(loss, marginal_rows=3, class_entropy=1.0, energy_square=0.0), energy, given).loss
+    assert rows == [3]
+    torch.testing.assert_close(found - terms, energy(batch.x[2:5]).mean())
+    with pytest.raises(ValueError, match="marginal_rows"):
+        Joint(loss, marginal_rows=0)
 
 
 def test_other_players_keep_their_turns(energy: JointEnergy, batch: Batch) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
 from ..energies.layers import Activation
-from ..engine import Constant, Cosine, Guard, OptimizerSettings, ScheduleSettings
+from ..engine import Constant, Cosine, Guard, OptimizerSettings, Precision, ScheduleSettings
 from ..losses import EnergyDiscrepancy
 from ..perturbations import Gaussian, LogUniform, MeanPool, OrnsteinUhlenbeck, Perturbation
 
@@ -248,7 +248,7 @@ class TrainSettings:
     seed: int = 0
     clip: float | None = None
     ema: float = 0.998
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     accumulate: int = 1
     compile: bool = False
     device: str = "cpu"

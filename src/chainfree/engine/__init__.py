@@ -12,6 +12,7 @@ from .checkpoint import (
 from .engine import Engine, FitReport
 from .guard import Guard, TrainingDivergedError
 from .optimizers import Constant, Cosine, OptimizerSettings, ScheduleSettings
+from .precision import Precision, require_precision
 
 __all__ = [
     "Callback",
@@ -24,6 +25,7 @@ __all__ = [
     "HeldOut",
     "MetricsFile",
     "OptimizerSettings",
+    "Precision",
     "Progress",
     "ScheduleSettings",
     "TensorBoard",
@@ -32,6 +34,7 @@ __all__ = [
     "load_checkpoint",
     "load_weights",
     "read_metrics",
+    "require_precision",
     "save_checkpoint",
     "save_weights",
 ]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ from .loop import Loop, LoopSettings
 from .modules import TrainedModules
 from .optimizers import Cosine, OptimizerSettings, ScheduleSettings
 from .players import Players
+from .precision import Precision
 from .seeding import generator_for
 from .signals import StopRequest, catching_signals
 from .state import TrainingState
@@ -94,7 +95,7 @@ class Engine:
         schedule: ScheduleSettings | None = None,
         clip: float | None = None,
         ema: float | None = 0.999,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Precision = "fp32",
         accumulate: int = 1,
         compile: bool = False,
         guard: Guard | None = Guard(),  # noqa: B008  (frozen)

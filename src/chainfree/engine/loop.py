@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..checks import require_positive_int
 from ..typing import Batch, Batches, Energy
 from .checkpoint import save_checkpoint
 from .compilation import compiled_or_eager
 from .guard import Guard, Symptom, TrainingDivergedError
+from .precision import Precision, precise, require_precision
 from .recovery import Recovery
 from .rounds import Rounds
 from .signals import StopRequest
@@ -34,7 +33,7 @@ class LoopSettings:
         ValueError: a setting out of its range.
     """
 
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     accumulate: int
     compile: bool
     guard: Guard | None
@@ -43,8 +42,7 @@ class LoopSettings:
     checkpoint_every: int
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision must be 'fp32' or 'bf16', got {self.precision!r}")
+        require_precision(self.precision)
         for name in ("accumulate", "log_every", "checkpoint_every"):
             require_positive_int(name, getattr(self, name))
 
@@ -154,6 +152,4 @@ class Loop:
         return compiled
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self._settings.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self._engine.device.type, dtype=torch.bfloat16)
+        return precise(self._settings.precision, self._engine.device)

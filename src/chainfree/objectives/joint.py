@@ -75,6 +75,8 @@ class Joint(nn.Module):
     Args:
         marginal: an objective or a loss for :math:`E(x) = -\log\sum_y e^{f_y(x)}`; ``None`` trains a classifier only.
         marginal_weight: λ.
+        marginal_rows: of the rows without labels in a batch, how many the marginal is trained on, from the first; all by
+            default. What is asked of the classes costs a few passes a row, chains cost forty.
         classification: α.
         class_entropy: β: classes are to be decided where there is no label.
         class_balance: β': answers are to have the shares π over a batch's unlabelled rows. With :math:`\beta = \beta'` and
@@ -85,7 +87,7 @@ class Joint(nn.Module):
         energy_square: κ; without a marginal nothing is held.
 
     Raises:
-        ValueError: a weight below 0.
+        ValueError: a weight below 0, shares that are none, a number of rows below 1.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Joint(nn.Module):
         marginal: Objective | Loss | None,
         *,
         marginal_weight: float = 1.0,
+        marginal_rows: int | None = None,
         classification: float = 1.0,
         class_entropy: float = 0.0,
         class_balance: float = 0.0,
@@ -106,6 +109,8 @@ class Joint(nn.Module):
         require_non_negative("class_entropy", class_entropy)
         require_non_negative("class_balance", class_balance)
         require_non_negative("energy_square", energy_square)
+        if marginal_rows is not None:
+            require_positive_int("marginal_rows", marginal_rows)
         if class_shares is not None:
             for share in class_shares:
                 require_positive("class_shares", share)
@@ -114,6 +119,7 @@ class Joint(nn.Module):
         # a module is registered, so that it moves and is saved with this objective
         self.marginal: Objective | None = None if marginal is None else _objective(marginal)
         self.marginal_weight = marginal_weight
+        self.marginal_rows = marginal_rows
         self.classification = classification
         self.class_entropy = class_entropy
         self.class_balance = class_balance
@@ -139,7 +145,7 @@ class Joint(nn.Module):
             loss, metrics = self._classes(energy, batch, generator)
             yield Update("energy", loss, {"loss": loss.detach(), **metrics})
             return
-        for update in self.marginal.updates(energy, batch.unlabelled(), step, generator):
+        for update in self.marginal.updates(energy, batch.unlabelled(self.marginal_rows), step, generator):
             if update.player != "energy":
                 yield update
                 continue

@@ -10,11 +10,11 @@ import torch
 from matplotlib.figure import Figure
 
 from ... import plotting
-from ...checks import require_positive
+from ...checks import require_positive, require_positive_int
 from ...evaluation import reliability
 from ..checks import require_seeds
 from .methods import method
-from .runs import ended, mean_and_deviation, rate, require_methods, without_temperature
+from .runs import Judged, by_method, judged, mean_and_deviation, rate, require_methods, without_temperature
 from .tasks import Task, load_task, require_task
 
 __all__ = ["JointComparison"]
@@ -35,16 +35,19 @@ class JointComparison:
             after scaling. All were chosen with a part of the training split held out.
         balanced: whether labels are counted by class.
         seeds: of the labelled rows and of training.
+        jobs: trainings at a time, each in a process of its own.
     """
 
     task: str
     methods: Mapping[str, Mapping[str, Mapping[str, Any]]]
     balanced: bool = True
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         require_task(self.task)
         require_seeds(self.seeds)
+        require_positive_int("jobs", self.jobs)
         require_methods(self.methods)
         for named in self.methods.values():
             for settings in named.values():
@@ -62,25 +65,24 @@ class JointComparison:
             "diverged": {},
         }
         panels = {}
-        for labels, named in self.methods.items():
-            for name, settings in named.items():
-                judged = self._compared(figures, task, labels, name, settings)
-                if judged is not None:
-                    panels[f"{name}, {labels}" if len(self.methods) > 1 else name] = reliability(*judged)
+        answers = by_method(judged, task, self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
+        for labels, name, runs in answers:
+            found = self._compared(figures, task, labels, name, runs)
+            if found is not None:
+                panels[f"{name}, {labels}" if len(self.methods) > 1 else name] = reliability(*found)
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
         figures["rows"] = {"train": len(task.x), "test": len(task.x_judged)}
         return figures, plotting.reliability_diagrams(panels, title=f"{self.task}: how sure, and how often right")
 
     def _compared(
-        self, figures: dict[str, Any], task: Task, labels: str, name: str, settings: Mapping[str, Any]
+        self, figures: dict[str, Any], task: Task, labels: str, name: str, runs: Sequence[Judged]
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Puts one method's figures where they belong; logits and answers of all seeds that ended, one after the other."""
-        given, temperature = without_temperature(settings), settings.get("temperature", 1.0)
-        runs = ended(task, given, labels, balanced=self.balanced, seeds=self.seeds)
         figures["diverged"].setdefault(labels, {})[name] = len(self.seeds) - len(runs)
         if not runs:
             print(f"{self.task}, {labels} labels, {name}: diverged with every seed", flush=True)  # noqa: T201
             return None
+        temperature = self.methods[labels][name].get("temperature", 1.0)
         plain = [rate(task, run.logits) for run in runs]
         scaled = [rate(task, run.logits, temperature) for run in runs]
         for target, scores in ((figures, plain), (figures["after_temperature"], scaled)):

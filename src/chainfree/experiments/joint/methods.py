@@ -39,6 +39,10 @@ def _network(**settings: Any) -> Network:
     idle = names - KNOWN.get(marginal, names)
     if not settings.get("base", False):
         idle |= {name for name in settings if name.startswith("base_")}
+    if marginal == "none":
+        idle |= {"marginal_weight", "marginal_rows"} & settings.keys()
+    if not settings.get("adversarial_radius", 0.0):
+        idle |= {"adversarial_probe"} & settings.keys()
     if idle:
         raise ValueError(f"{', '.join(sorted(idle))} would do nothing here; leave it out")
     given = MarginalSettings(**{name: settings.pop(name) for name in names})

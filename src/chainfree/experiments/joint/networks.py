@@ -13,7 +13,7 @@ from ...batches import batches
 from ...checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
 from ...energies import MLP, ConvNet, GaussianClasses, JointEnergy, TemperedClasses, TiltedLogits
 from ...energies.layers import Activation
-from ...engine import Cosine, Engine, OptimizerSettings
+from ...engine import Cosine, Engine, OptimizerSettings, Precision, require_precision
 from ...generators import LatentGenerator
 from ...objectives import Joint, VirtualAdversarial
 from ...semi_supervised import semi_supervised_batches
@@ -55,9 +55,11 @@ class Network:
     Args:
         marginal: how the density of rows is learned; ``"none"`` for a classifier only.
         marginal_settings: see :class:`MarginalSettings`.
-        marginal_weight, classification, class_entropy, class_balance: see :class:`chainfree.objectives.Joint`; the shares
-            are those of the labelled rows.
+        marginal_weight, marginal_rows, classification, class_entropy, class_balance: see
+            :class:`chainfree.objectives.Joint`; the shares are those of the labelled rows.
         adversarial_radius: of virtual adversarial training in units of the data; 0 for none.
+        adversarial_probe: see :class:`chainfree.objectives.VirtualAdversarial`. A bfloat16 has three digits, so there it is
+            to be of the radius' order.
         base: tilt the normal classes of :class:`chainfree.energies.GaussianClasses` in place of starting from nothing. The
             network's coordinates are then the principal ones of their covariance at unit variance.
         base_em_steps, base_shrinkage: of their fit.
@@ -72,15 +74,18 @@ class Network:
         batch: rows a step drawn from all.
         labelled: rows a step drawn from those with labels.
         ema: decay of the moving average that is kept.
+        precision: see :class:`chainfree.Engine`.
     """
 
     marginal: Marginal = "none"
     marginal_settings: MarginalSettings = MarginalSettings()  # noqa: RUF009  (frozen)
     marginal_weight: float = 1.0
+    marginal_rows: int | None = None
     classification: float = 1.0
     class_entropy: float = 0.0
     class_balance: float = 0.0
     adversarial_radius: float = 0.0
+    adversarial_probe: float = 1e-2
     base: bool = False
     base_em_steps: int = 4
     base_shrinkage: float = 0.01
@@ -95,6 +100,7 @@ class Network:
     batch: int = 128
     labelled: int = 64
     ema: float = 0.99
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         if self.marginal not in KNOWN:
@@ -116,6 +122,10 @@ class Network:
             require_non_negative(name, getattr(self, name))
         for name in ("steps", "batch", "labelled"):
             require_positive_int(name, getattr(self, name))
+        if self.marginal_rows is not None:
+            require_positive_int("marginal_rows", self.marginal_rows)
+        require_positive("adversarial_probe", self.adversarial_probe)
+        require_precision(self.precision)
         require_positive("lr", self.lr)
         require_in_unit_interval("first_moment", self.first_moment)
         require_in_unit_interval("ema", self.ema)
@@ -128,10 +138,13 @@ class Network:
         energy = JointEnergy(logits, classes)
         rows = _in_parts(coordinates, x)
         marginal, generator = self.marginal_settings.build(self.marginal, rows, seed)
-        adversarial = VirtualAdversarial(radius=self.adversarial_radius) if self.adversarial_radius else None
+        adversarial = None
+        if self.adversarial_radius:
+            adversarial = VirtualAdversarial(radius=self.adversarial_radius, probe=self.adversarial_probe)
         objective = Joint(
             marginal,
             marginal_weight=self.marginal_weight,
+            marginal_rows=self.marginal_rows,
             classification=self.classification,
             class_entropy=self.class_entropy,
             class_balance=self.class_balance,
@@ -148,6 +161,7 @@ class Network:
             optimizer={player: own if player == "energy" else others for player in objective.players(energy)},
             schedule=Cosine(warmup=min(50, self.steps // 10)),
             ema=self.ema,
+            precision=self.precision,
         )
         if self.marginal == "none" and adversarial is None and not self.class_entropy + self.class_balance:
             few = y >= 0  # nothing is learned from the others

@@ -35,9 +35,11 @@ class Notes:
             if note["commit"] == self._commit:
                 self._answers[_key(note["asked"])] = note["found"]
 
-    def get(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What was found, if it was."""
-        return self._answers.get(_key(asked))
+    def __contains__(self, asked: Mapping[str, Any]) -> bool:
+        return _key(asked) in self._answers
+
+    def __getitem__(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return self._answers[_key(asked)]
 
     def add(self, asked: Mapping[str, Any], found: dict[str, Any]) -> None:
         """Write it down."""

@@ -18,7 +18,7 @@ from ...samplers import resample_class
 from ..checks import require_seeds
 from .comparison import JointComparison
 from .networks import FittedNetwork
-from .runs import ended, mean_and_deviation, rate, without_temperature
+from .runs import by_method, ended, mean_and_deviation, rate
 from .tasks import IMAGES, Task, load_task, require_task
 
 __all__ = ["OUTSIDE", "JointOutside"]
@@ -60,6 +60,7 @@ class JointOutside:
         balanced: as there.
         samples_of: the method with a generator whose samples of every class are the picture.
         seeds: of training.
+        jobs: as there.
     """
 
     task: str
@@ -68,9 +69,10 @@ class JointOutside:
     samples_of: str
     balanced: bool = True
     seeds: Sequence[int] = (0, 1, 2)
+    jobs: int = 1
 
     def __post_init__(self) -> None:
-        JointComparison(task=self.task, methods=self.methods, balanced=self.balanced, seeds=self.seeds)
+        JointComparison(task=self.task, methods=self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
         require_seeds(self.seeds)
         require_task(self.task, images=True)
         if "mnist" in self.outside and IMAGES[self.task] != (1, 28, 28):
@@ -92,22 +94,20 @@ class JointOutside:
         figures: dict[str, Any] = {key: {} for key in ("accuracy", "ece", "nll", "brier", "seconds", "diverged")}
         figures |= {"auroc": {}, "average_precision": {}, "missed_at_95": {}}
         picture: Figure | None = None
-        for labels, named in self.methods.items():
-            for name, settings in named.items():
-                label = name if len(self.methods) == 1 else f"{name}, {labels}"
-                given = without_temperature(settings)
-                runs = ended(task, given, labels, balanced=self.balanced, seeds=self.seeds)
-                figures["diverged"][label] = len(self.seeds) - len(runs)
-                if not runs:
-                    continue
-                fitted = [run.fitted for run in runs]
-                rates = [rate(task, run.logits) for run in runs]
-                for key in ("accuracy", "ece", "nll", "brier"):
-                    figures[key][label] = mean_and_deviation([getattr(found, key) for found in rates])
-                figures["seconds"][label] = mean_and_deviation([run.seconds for run in runs])
-                self._told(figures, label, task, others, fitted)
-                if name == self.samples_of and picture is None:
-                    picture = _samples(fitted[0], task.classes, label)
+        answers = by_method(ended, task, self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
+        for labels, name, runs in answers:
+            label = name if len(self.methods) == 1 else f"{name}, {labels}"
+            figures["diverged"][label] = len(self.seeds) - len(runs)
+            if not runs:
+                continue
+            fitted = [run.fitted for run in runs]
+            rates = [rate(task, run.logits) for run in runs]
+            for key in ("accuracy", "ece", "nll", "brier"):
+                figures[key][label] = mean_and_deviation([getattr(found, key) for found in rates])
+            figures["seconds"][label] = mean_and_deviation([run.seconds for run in runs])
+            self._told(figures, label, task, others, fitted)
+            if name == self.samples_of and picture is None:
+                picture = _samples(fitted[0], task.classes, label)
         if picture is None:
             raise TrainingDivergedError(f"{self.samples_of} diverged with every seed; lower its learning rate")
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}

@@ -17,6 +17,7 @@ from ...checks import require_positive_int
 from ...engine import TrainingDivergedError
 from ...evaluation import fit_temperature
 from ..checks import require_seeds
+from .jobs import side_by_side
 from .methods import method
 from .notes import Notes
 from .runs import rate, require_methods, trained
@@ -42,6 +43,7 @@ class JointSearch:
         budget: candidates of a method at most.
         found: file of what was found so far, JSON lines.
         seeds: of labelled rows, other than those that are compared in the end.
+        jobs: candidates at a time, each in a process of its own.
     """
 
     task: str
@@ -50,11 +52,13 @@ class JointSearch:
     budget: int = 6
     found: str = "runs/joint_search.jsonl"
     seeds: Sequence[int] = (100, 101)
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         require_task(self.task)
         require_seeds(self.seeds)
         require_positive_int("budget", self.budget)
+        require_positive_int("jobs", self.jobs)
         for labels, named in by_labels(self.methods).items():
             for name, settings in named.items():
                 found = candidates(settings)
@@ -66,48 +70,63 @@ class JointSearch:
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (all candidates' scores, and what was chosen) and a picture of the accuracies."""
         task, notes = load_task(self.task, "validation"), Notes(Path(self.found))
-        tried: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        self._find(task, notes)
+        scored: dict[str, dict[str, list[dict[str, Any]]]] = {}
         chosen: dict[str, dict[str, dict[str, Any]]] = {}
         for labels, named in by_labels(self.methods).items():
             for name, settings in named.items():
-                scores = [self._tried(task, notes, labels, name, candidate) for candidate in candidates(settings)]
-                tried.setdefault(labels, {})[name] = scores
+                scores = [notes[self._question(labels, candidate)] for candidate in candidates(settings)]
+                scored.setdefault(labels, {})[name] = scores
                 chosen.setdefault(labels, {})[name] = choice(scores)
-        figures = {"chosen": chosen, "candidates": tried, "rows": [len(task.x), len(task.x_judged)]}
-        return figures, self._picture(tried)
+        figures = {"chosen": chosen, "candidates": scored, "rows": [len(task.x), len(task.x_judged)]}
+        return figures, self._picture(scored)
 
-    def _tried(self, task: Task, notes: Notes, labels: str, name: str, candidate: Mapping[str, Any]) -> dict[str, Any]:
-        asked = {"task": self.task, "labels": labels, "balanced": self.balanced, "seeds": list(self.seeds), **candidate}
-        known = notes.get(asked)
-        if known is not None:
-            return known
-        try:
-            runs = [trained(task, candidate, labels, balanced=self.balanced, seed=seed) for seed in self.seeds]
-        except TrainingDivergedError as error:
-            found: dict[str, Any] = {"settings": dict(candidate), "diverged": str(error).partition("\n")[0]}
-        else:
-            scores = [rate(task, run.logits) for run in runs]
-            found = {
-                "settings": dict(candidate),
-                "accuracy": fmean(s.accuracy for s in scores),
-                "nll": fmean(s.nll for s in scores),
-                "ece": fmean(s.ece for s in scores),
-                "temperature": median(fit_temperature(run.logits, task.y_judged) for run in runs),
-                "seconds": fmean(run.seconds for run in runs),
-            }
-        notes.add(asked, found)
-        print(f"{self.task}, {labels} labels, {name}: {found}", flush=True)  # noqa: T201
-        return found
+    def _find(self, task: Task, notes: Notes) -> None:
+        """Puts down what is not known yet."""
+        missing = [
+            (labels, name, candidate)
+            for labels, named in by_labels(self.methods).items()
+            for name, settings in named.items()
+            for candidate in candidates(settings)
+            if self._question(labels, candidate) not in notes
+        ]
+        asked = [(task, candidate, labels, self.balanced, tuple(self.seeds)) for labels, _, candidate in missing]
+        answers = side_by_side(tried, asked, jobs=self.jobs)
+        for (labels, name, candidate), found in zip(missing, answers, strict=True):
+            notes.add(self._question(labels, candidate), found)
+            print(f"{self.task}, {labels} labels, {name}: {found}", flush=True)  # noqa: T201
 
-    def _picture(self, tried: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Figure:
-        rows = [f"{name}, {labels}" for labels, named in tried.items() for name in named]
+    def _question(self, labels: str, candidate: Mapping[str, Any]) -> dict[str, Any]:
+        return {"task": self.task, "labels": labels, "balanced": self.balanced, "seeds": list(self.seeds), **candidate}
+
+    def _picture(self, scored: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Figure:
+        rows = [f"{name}, {labels}" for labels, named in scored.items() for name in named]
         errors = [
             [_error(scores[k]) if k < len(scores) else math.nan for k in range(self.budget)]
-            for named in tried.values()
+            for named in scored.values()
             for scores in named.values()
         ]
         columns = [f"candidate {k + 1}" for k in range(self.budget)]
         return plotting.heat_map(errors, rows=rows, columns=columns, label="error on held-out rows (%)")
+
+
+def tried(
+    task: Task, candidate: Mapping[str, Any], labels: str, balanced: bool, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Scores of a candidate, on average over seeds, or how it diverged."""
+    try:
+        runs = [trained(task, candidate, labels, balanced=balanced, seed=seed) for seed in seeds]
+    except TrainingDivergedError as error:
+        return {"settings": dict(candidate), "diverged": str(error).partition("\n")[0]}
+    scores = [rate(task, run.logits) for run in runs]
+    return {
+        "settings": dict(candidate),
+        "accuracy": fmean(s.accuracy for s in scores),
+        "nll": fmean(s.nll for s in scores),
+        "ece": fmean(s.ece for s in scores),
+        "temperature": median(fit_temperature(run.logits, task.y_judged) for run in runs),
+        "seconds": fmean(run.seconds for run in runs),
+    }
 
 
 def _error(found: Mapping[str, Any]) -> float:

@@ -19,7 +19,7 @@ from ... import plotting
 from ...batches import batches
 from ...checks import require_in_unit_interval, require_non_negative, require_positive, require_positive_int
 from ...energies import JointEnergy, WideResNet
-from ...engine import Constant, Engine, OptimizerSettings, latest_checkpoint
+from ...engine import Constant, Engine, OptimizerSettings, Precision, latest_checkpoint, require_precision
 from ...engine.callbacks import Callback
 from ...evaluation import classifier_scores
 from ...objectives import Joint
@@ -82,7 +82,7 @@ class JointTraining:
     held_out: int = 2000
     every: int = 2500
     device: str = "auto"
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     seeds: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
@@ -105,8 +105,7 @@ class JointTraining:
             raise ValueError("betas are two numbers, and generator_channels at least one")
         if self.minutes is not None:
             require_positive("minutes", self.minutes)
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision must be 'fp32' or 'bf16', got {self.precision!r}")
+        require_precision(self.precision)
         require_seeds(self.seeds)
         if len(self.seeds) != 1:
             raise ValueError(f"this recipe runs one seed at a time, got {list(self.seeds)!r}")
@@ -139,7 +138,7 @@ class JointTraining:
             optimizer={player: OptimizerSettings(lr=lr, betas=(first, second)) for player, lr in rates.items()},
             schedule=Constant(warmup=self.warmup),
             ema=self.ema,
-            precision="bf16" if self.precision == "bf16" else "fp32",
+            precision=self.precision,
             device=device,
             callbacks=[looks],
             log_every=self.every,

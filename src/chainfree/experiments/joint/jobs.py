@@ -1,0 +1,33 @@
+"""Trainings side by side, each in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+from joblib import Parallel, delayed
+
+__all__ = ["side_by_side"]
+
+Answer = TypeVar("Answer")
+
+
+def side_by_side(ask: Callable[..., Answer], questions: Sequence[tuple[Any, ...]], *, jobs: int) -> Iterator[Answer]:
+    """``ask(*question)`` for every question, in their order, each answer as soon as it and those before it are there.
+
+    Args:
+        ask: a function of a module, for it is sent to other processes with its question.
+        questions: its arguments.
+        jobs: processes; 1 asks here, one question after the other. Each computes on as many threads as torch has here.
+    """
+    if jobs == 1:
+        return (ask(*question) for question in questions)
+    calls = (delayed(_on_threads)(torch.get_num_threads(), ask, question) for question in questions)
+    answers: Iterator[Answer] = Parallel(n_jobs=jobs, return_as="generator")(calls)
+    return answers
+
+
+def _on_threads(threads: int, ask: Callable[..., Answer], question: tuple[Any, ...]) -> Answer:
+    torch.set_num_threads(threads)
+    return ask(*question)
