@@ -76,6 +76,26 @@ def test_a_penalty_at_both_is_that_of_every_other_row(n: int, m: int) -> None:
     torch.testing.assert_close(found.loss.detach(), (x**3).sum(1).mean() - (fake**3).sum(1).mean() + 0.15 * square)
 
 
+@pytest.mark.parametrize(("n", "m", "every"), [(7, 4, 3), (6, 9, 2), (2, 3, 5), (8, 8, 4)])
+@pytest.mark.parametrize("at", ["data", "both"])
+def test_a_penalty_at_some_rows_leaves_energies_as_they_were(n: int, m: int, every: int, at: PenaltyAt) -> None:
+    x, fake = _rows(n, 0), _rows(m, 1)
+    asked: list[Tensor] = []
+
+    def energy(v: Tensor) -> Tensor:
+        asked.append(v.detach())
+        return (v**3).sum(1)
+
+    found = contrast(energy, x, fake, gradient_penalty=0.3, penalty_at=at, penalty_every=every)
+    torch.testing.assert_close(found.data.detach(), (x**3).sum(1))
+    torch.testing.assert_close(found.samples.detach(), (fake**3).sum(1))
+    picked = [x[::every]] if at == "data" else [x[:: 2 * every], fake[:: 2 * every]]
+    torch.testing.assert_close(asked[0], torch.cat(picked))  # what is differentiated twice
+    assert sum(map(len, asked)) == n + m
+    square = sum((3 * rows**2).square().sum(1).mean() for rows in picked) / len(picked)
+    torch.testing.assert_close(found.loss.detach(), (x**3).sum(1).mean() - (fake**3).sum(1).mean() + 0.15 * square)
+
+
 def test_only_a_penalty_at_both_bounds_an_energy_that_is_flat_at_the_data() -> None:
     x, fake = -1 - _rows(8, 0).abs(), 1 + _rows(8, 1).abs()
 

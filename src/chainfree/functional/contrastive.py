@@ -43,6 +43,7 @@ def contrast(
     *,
     gradient_penalty: float = 0.0,
     penalty_at: PenaltyAt = "data",
+    penalty_every: int = 1,
     energy_square: float = 0.0,
     log_density: Tensor | None = None,
     clip: float | None = None,
@@ -59,12 +60,15 @@ def contrast(
     leads to the data. Across a gap, where m is zero, neither penalty counts, and only the network's own smoothness bounds
     the energy. Every other row of either kind is then penalised, so that it costs the same.
 
+    A slope that is differentiated again costs more than all else here, and its mean is known well from a part of the rows.
+
     Args:
         energy: ``(B, *event) -> (B,)``.
         x: data, ``(B, *event)``; not asked for a gradient.
         samples: negatives, ``(N, *event)``, detached.
         gradient_penalty: γ, in nats times squared units of the data.
         penalty_at: whether m is the data's distribution or the mixture; negatives count evenly in it, whatever their weights.
+        penalty_every: of these rows, the slope is taken at every so many: an estimate of the same penalty.
         energy_square: α.
         log_density: that the negatives were drawn from, in nats, ``(N,)``: they are then weighted by
             :math:`w \propto e^{-E}/q`, self-normalised. ``None`` for even weights.
@@ -75,7 +79,7 @@ def contrast(
     """
     if gradient_penalty:
         require_eager(energy, "a gradient penalty")
-        data, negative, square = _penalised(energy, x, samples, penalty_at)
+        data, negative, square = _penalised(energy, x, samples, penalty_at, penalty_every)
     else:
         square = None
         data, negative = energy_values(energy, torch.cat([x, samples])).split([len(x), len(samples)])
@@ -93,32 +97,40 @@ def contrast(
     return Contrast(loss, data, negative, weights)
 
 
-def _penalised(energy: Energy, x: Tensor, samples: Tensor, at: PenaltyAt) -> tuple[Tensor, Tensor, Tensor]:
+def _penalised(energy: Energy, x: Tensor, samples: Tensor, at: PenaltyAt, every: int) -> tuple[Tensor, Tensor, Tensor]:
     """Energies of data and samples, and the mean squared slope.
 
     What is differentiated twice goes apart: a joint pass would carry the other rows' part of the graph along for nothing.
-    Of samples of several kinds, one after the other, every kind has its part in every other row.
+    Of samples of several kinds, one after the other, every kind has its part in what is picked at even distances.
     """
-    if at == "data":
-        rows, rest = x, samples
-    else:
-        rows, rest = torch.cat([x[::2], samples[::2]]), torch.cat([x[1::2], samples[1::2]])
+    step = every if at == "data" else 2 * every
+    data, negative = _picked_first(x, step), _picked_first(samples, step if at == "both" else 1)
+    a, b = -(-len(x) // step), -(-len(samples) // step) if at == "both" else 0
+    rows = torch.cat([data[:a], negative[:b]]) if b else data[:a]
+    rest = torch.cat([data[a:], negative[b:]])
     rows = rows.detach().requires_grad_()  # a leaf of our own: the caller's rows are not asked for a gradient
     first = energy_values(energy, rows)
     second = energy_values(energy, rest) if len(rest) else first[:0]
     (slope,) = torch.autograd.grad(first.sum(), rows, create_graph=True)
     squares = slope.flatten(1).square().sum(1)
-    if at == "data":
-        return first, second, squares.mean()
-    b, half = -(-len(x) // 2), len(x) // 2
-    data, negative = _interleaved(first[:b], second[:half]), _interleaved(first[b:], second[half:])
-    return data, negative, 0.5 * (squares[:b].mean() + squares[b:].mean())
+    square = squares.mean() if at == "data" else 0.5 * (squares[:a].mean() + squares[a:].mean())
+    left = len(x) - a
+    data_values = _in_order(torch.cat([first[:a], second[:left]]), step)
+    return data_values, _in_order(torch.cat([first[a:], second[left:]]), step if b else 1), square
 
 
-def _interleaved(even: Tensor, odd: Tensor) -> Tensor:
-    """Values of the rows of even and of odd index, in the rows' order."""
-    index = torch.arange(len(even) + len(odd), device=even.device)
-    return torch.cat([even, odd])[index // 2 + (index % 2) * len(even)]
+def _picked_first(x: Tensor, step: int) -> Tensor:
+    """Every ``step``-th row, then those one behind them, and so on."""
+    return x if step == 1 else torch.cat([x[offset::step] for offset in range(step)])
+
+
+def _in_order(values: Tensor, step: int) -> Tensor:
+    """Values of rows that were picked so, in the rows' order."""
+    if step == 1:
+        return values
+    index = torch.arange(len(values), device=values.device)
+    offset, (least, longer) = index % step, divmod(len(values), step)
+    return values[offset * least + offset.clamp_max(longer) + index // step]
 
 
 def require_penalty_at(value: str) -> None:

@@ -46,7 +46,8 @@ class MEG(nn.Module):
             :class:`chainfree.generators.ConvCritic` or any other. A function of one pair: no normalisation over the batch.
         entropy_weight: λ, in nats of energy per nat of the bound.
         gradient_penalty: γ, in nats times squared units of the data.
-        penalty_at: what m is, see :func:`chainfree.functional.contrastive.contrast`.
+        penalty_at, penalty_every: what m is, and at how many of its rows; see
+            :func:`chainfree.functional.contrastive.contrast`.
         energy_square: α.
         samples: of the generator a round, at least 2; as many as data by default.
         energy_steps: turns of the energy a round, each on fresh samples.
@@ -63,6 +64,7 @@ class MEG(nn.Module):
         entropy_weight: float = 1.0,
         gradient_penalty: float = 0.1,
         penalty_at: PenaltyAt = "data",
+        penalty_every: int = 1,
         energy_square: float = 0.0,
         samples: int | None = None,
         energy_steps: int = 1,
@@ -71,6 +73,7 @@ class MEG(nn.Module):
         require_non_negative("entropy_weight", entropy_weight)
         require_non_negative("gradient_penalty", gradient_penalty)
         require_penalty_at(penalty_at)
+        require_positive_int("penalty_every", penalty_every)
         require_non_negative("energy_square", energy_square)
         require_positive_int("energy_steps", energy_steps)
         if samples is not None:
@@ -81,6 +84,7 @@ class MEG(nn.Module):
         self.entropy_weight = entropy_weight
         self.gradient_penalty = gradient_penalty
         self.penalty_at: PenaltyAt = penalty_at
+        self.penalty_every = penalty_every
         self.energy_square = energy_square
         self.samples = samples
         self.energy_steps = energy_steps
@@ -110,6 +114,7 @@ class MEG(nn.Module):
             fake,
             gradient_penalty=self.gradient_penalty,
             penalty_at=self.penalty_at,
+            penalty_every=self.penalty_every,
             energy_square=self.energy_square,
         )
         metrics = {

@@ -45,6 +45,7 @@ class VERA(nn.Module):
         gradient_penalty: γ, in nats times squared units of the data.
         penalty_at: what m is: the data, as in the paper, or data and negatives; see
             :func:`chainfree.functional.contrastive.contrast`.
+        penalty_every: see there; above 1 it saves most of what the penalty costs.
         energy_square: α.
         negatives: how the generator's samples are weighted in :math:`L_E`, and c; ``None`` is the paper's game: even weights.
         samples: of the generator a round; as many as data by default.
@@ -67,6 +68,7 @@ class VERA(nn.Module):
         entropy_weight: float = 1.0,
         gradient_penalty: float = 0.1,
         penalty_at: PenaltyAt = "data",
+        penalty_every: int = 1,
         energy_square: float = 0.0,
         negatives: WeightedNegatives | None = None,
         samples: int | None = None,
@@ -78,6 +80,7 @@ class VERA(nn.Module):
         require_non_negative("entropy_weight", entropy_weight)
         require_non_negative("gradient_penalty", gradient_penalty)
         require_penalty_at(penalty_at)
+        require_positive_int("penalty_every", penalty_every)
         require_non_negative("energy_square", energy_square)
         require_positive_int("energy_steps", energy_steps)
         require_positive_int("generator_steps", generator_steps)
@@ -89,6 +92,7 @@ class VERA(nn.Module):
         self.entropy_weight = entropy_weight
         self.gradient_penalty = gradient_penalty
         self.penalty_at: PenaltyAt = penalty_at
+        self.penalty_every = penalty_every
         self.energy_square = energy_square
         self.negatives = negatives
         self.samples = samples
@@ -163,6 +167,7 @@ class VERA(nn.Module):
             fake,
             gradient_penalty=self.gradient_penalty,
             penalty_at=self.penalty_at,
+            penalty_every=self.penalty_every,
             energy_square=self.energy_square,
             log_density=log_density,
             clip=clip,

@@ -26,7 +26,15 @@ _ROUNDING = 1e-3  # of a column that was standardised
 Marginal = Literal["none", "energy_discrepancy", "denoising", "vera", "meg", "sgld"]
 
 _GAME = frozenset(
-    {"latent", "generator_width", "generator_channels", "entropy_weight", "gradient_penalty", "sigma_bounds"}
+    {
+        "latent",
+        "generator_width",
+        "generator_channels",
+        "entropy_weight",
+        "gradient_penalty",
+        "penalty_every",
+        "sigma_bounds",
+    }
 )
 KNOWN: dict[str, frozenset[str]] = {
     "none": frozenset(),
@@ -51,7 +59,7 @@ class MarginalSettings:
         latent: features of a generator's z, for VERA and MEG.
         generator_width: units of the three layers of a table's generator.
         generator_channels: of an image's generator, before each doubling.
-        entropy_weight, gradient_penalty: of VERA and MEG.
+        entropy_weight, gradient_penalty, penalty_every: of VERA and MEG.
         entropy_samples: of VERA; all by default.
         sigma_bounds: of the generator's noise.
         energy_square: of VERA, MEG and SGLD: how energies are held near zero.
@@ -68,6 +76,7 @@ class MarginalSettings:
     generator_channels: Sequence[int] = (64, 32)
     entropy_weight: float = 1e-2
     gradient_penalty: float = 0.1
+    penalty_every: int = 1
     entropy_samples: int | None = None
     sigma_bounds: tuple[float, float] = (0.01, 0.3)
     energy_square: float = 0.0
@@ -85,7 +94,7 @@ class MarginalSettings:
             require_positive_int("generator_channels", width)
         for name in ("noise", "step_size"):
             require_positive(name, getattr(self, name))
-        for name in ("draws", "latent", "generator_width", "chain_steps", "buffer"):
+        for name in ("draws", "latent", "generator_width", "penalty_every", "chain_steps", "buffer"):
             require_positive_int(name, getattr(self, name))
         for name in ("entropy_weight", "gradient_penalty", "energy_square", "chain_noise"):
             require_non_negative(name, getattr(self, name))
@@ -111,6 +120,7 @@ class MarginalSettings:
             net,
             entropy_weight=self.entropy_weight,
             gradient_penalty=self.gradient_penalty,
+            penalty_every=self.penalty_every,
             entropy_samples=self.entropy_samples,
             energy_square=self.energy_square,
         )
@@ -129,6 +139,7 @@ class MarginalSettings:
             critic,
             entropy_weight=self.entropy_weight,
             gradient_penalty=self.gradient_penalty,
+            penalty_every=self.penalty_every,
             energy_square=self.energy_square,
         )
 
