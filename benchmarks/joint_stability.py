@@ -10,11 +10,13 @@ default; beside them the same with level and slope left free. Every training end
 - *raised*: ``TrainingDivergedError``; the weights it left, in memory and on disk, are finite;
 - *silent*: anything else. There is to be none.
 
-A seed ends as the worse of its two trainings by default.
+A seed ends as the worse of its two trainings by default. As many are trained at a time as there are cores, each on one
+thread.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -32,6 +34,7 @@ from chainfree.engine import Constant, Engine, OptimizerSettings, TrainingDiverg
 from chainfree.engine.checkpoint import latest_checkpoint, load_checkpoint
 from chainfree.evaluation import anomaly_scores, classifier_scores
 from chainfree.experiments import Recorder
+from chainfree.experiments.joint.jobs import side_by_side
 from chainfree.experiments.joint.marginals import Marginal, MarginalSettings
 from chainfree.objectives import Joint
 from chainfree.semi_supervised import semi_supervised_batches
@@ -96,6 +99,12 @@ def ended(way: str, seed: int, steps: int, folder: Path) -> str:
     return ENDED_WELL
 
 
+def ended_somewhere(way: str, seed: int, steps: int) -> str:
+    """The same in a folder that goes with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        return ended(way, seed, steps, Path(folder))
+
+
 def _tensors(values: Any) -> Iterator[Tensor]:
     if isinstance(values, Tensor):
         if values.is_floating_point():
@@ -115,10 +124,8 @@ def main() -> None:
     recorder = Recorder("joint_stability", "python -m benchmarks.joint_stability", RESULTS, SEEDS)
     ends: dict[str, list[str]] = {}
     for name in WAYS:
-        ends[name] = []
-        for seed in seeds:
-            with tempfile.TemporaryDirectory() as folder:
-                ends[name].append(ended(name, seed, steps, Path(folder)))
+        asked = [(name, seed, steps) for seed in seeds]
+        ends[name] = list(side_by_side(ended_somewhere, asked, jobs=os.cpu_count() or 1))
         print(f"{name}: {dict(Counter(ends[name]))}", flush=True)
     worst = [max(of_seed, key=_badness) for of_seed in zip(*(ends[name] for name in BY_DEFAULT), strict=True)]
     figures = {"seeds": len(seeds), **_counts(worst), "by_way": {name: _counts(found) for name, found in ends.items()}}
