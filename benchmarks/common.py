@@ -16,6 +16,7 @@ from chainfree.cli.report import evaluate_run
 from chainfree.cli.settings import TrainSettings
 from chainfree.cli.sources import Source, load_source
 from chainfree.cli.train import engine_for, stream_for
+from chainfree.threads import use_threads
 
 RESULTS = Path("results")
 
@@ -57,7 +58,7 @@ def train(settings: TrainSettings, *, silent: bool = True) -> Trained:
 
 def one_thread() -> None:
     """Every timing here is on one thread."""
-    torch.set_num_threads(1)
+    use_threads(1)
 
 
 def median(values: Sequence[float]) -> float:

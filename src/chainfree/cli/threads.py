@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-import torch
-
+from ..threads import use_threads
 from .errors import UsageError
 
 __all__ = ["set_threads"]
@@ -14,7 +13,7 @@ _MOST = 64
 
 
 def set_threads(threads: int) -> None:
-    """Let torch use so many.
+    """Let torch and the linear algebra behind NumPy use so many.
 
     Raises:
         UsageError: below 1, or so many that the system may refuse them, upon which the process would be aborted.
@@ -22,4 +21,4 @@ def set_threads(threads: int) -> None:
     most = max(_MOST, 4 * (os.cpu_count() or 1))
     if not 1 <= threads <= most:
         raise UsageError(f"threads must be a whole number from 1 to {most}, got {threads!r}")
-    torch.set_num_threads(threads)
+    use_threads(threads)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import torch
 from joblib import Parallel, delayed
 
+from ...threads import use_threads
+
 __all__ = ["side_by_side"]
 
 Answer = TypeVar("Answer")
@@ -29,5 +31,5 @@ def side_by_side(ask: Callable[..., Answer], questions: Sequence[tuple[Any, ...]
 
 
 def _on_threads(threads: int, ask: Callable[..., Answer], question: tuple[Any, ...]) -> Answer:
-    torch.set_num_threads(threads)
+    use_threads(threads)
     return ask(*question)
