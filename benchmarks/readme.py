@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, median
+from benchmarks.readme_joint import joint_rows
 
 README = Path("README.md")
 _SHORT = {
@@ -140,6 +141,7 @@ def rendered(results: Path = RESULTS) -> str:
             "; ".join(f"{_plain(name)} {_best_two(found)}" for name, found in likelihoods["tables"].items()),
             "bsds",
         ),
+        *joint_rows(records),
         (
             "10,000 chains of 1,000 trajectories by HMC in the plane, two threads",
             f"{chains['hmc_10k_chains_s']:.0f} s",
