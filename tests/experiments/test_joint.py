@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +21,9 @@ from chainfree.datasets import data_dir
 from chainfree.engine import TrainingDivergedError
 from chainfree.evaluation import anomaly_scores, outlier_scores
 from chainfree.experiments import JointComparison, JointOutside, JointSearch, JointTraining
-from chainfree.experiments.joint import notes, outside, search, tasks
+from chainfree.experiments.joint import notes, outside, runs, search, tasks
 from chainfree.experiments.joint.augment import augmented
+from chainfree.experiments.joint.jobs import side_by_side
 from chainfree.experiments.joint.marginals import MarginalSettings
 from chainfree.experiments.joint.methods import METHODS, method
 from chainfree.experiments.joint.networks import Network
@@ -241,6 +245,48 @@ def test_a_search_that_was_stopped_goes_on_at_the_same_commit(tmp_path: Path, mo
         calls.clear()
         JointSearch(**settings).run()
         assert len(calls) == 4
+
+
+def test_a_training_that_a_signal_cut_short_is_no_candidate(tmp_path: Path) -> None:
+    """Half a training must not be written down as what was found."""
+    path = tmp_path / "notes.jsonl"
+    methods = {"20": {"network": {"kind": "network", "widths": [8], "steps": 100_000, "lr": 1e-3}}}
+    asked = threading.Timer(2.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    asked.start()
+    with pytest.raises(KeyboardInterrupt, match="stopped by SIGINT"):
+        JointSearch(task="normals", methods=methods, found=str(path)).run()
+    asked.join()
+    assert not path.exists()
+
+
+def _process(question: int) -> tuple[int, int, int]:
+    return question, os.getpid(), torch.get_num_threads()
+
+
+def test_questions_are_asked_in_other_processes_with_as_many_threads() -> None:
+    questions = [(index,) for index in range(6)]
+    answers = list(side_by_side(_process, questions, jobs=2))
+    assert [answer[0] for answer in answers] == list(range(6))
+    assert os.getpid() not in {answer[1] for answer in answers}
+    assert {answer[2] for answer in answers} == {torch.get_num_threads()}
+    assert {answer[1] for answer in side_by_side(_process, questions, jobs=1)} == {os.getpid()}
+
+
+def test_a_seed_that_diverges_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = runs.trained
+
+    def diverging(task: Task, settings: Any, labels: str, *, balanced: bool, seed: int) -> Any:
+        if seed == 1:
+            raise TrainingDivergedError("loss is nan")
+        return real(task, settings, labels, balanced=balanced, seed=seed)
+
+    monkeypatch.setattr(runs, "trained", diverging)
+    methods = {"30": {"normal": {"kind": "normal_classes"}}}
+    figures, _ = JointComparison(task="normals", methods=methods, seeds=(0, 1, 2)).run()
+    found = figures["accuracy"]["30"]["normal"]
+    first, second, third = found["seeds"]
+    assert second is None and found["mean"] == pytest.approx((first + third) / 2)
+    assert figures["diverged"]["30"]["normal"] == 1
 
 
 def test_trainings_side_by_side_find_what_one_after_the_other_do(tmp_path: Path) -> None:

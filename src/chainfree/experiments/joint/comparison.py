@@ -14,7 +14,7 @@ from ...checks import require_positive, require_positive_int
 from ...evaluation import reliability
 from ..checks import require_seeds
 from .methods import method
-from .runs import Judged, by_method, judged, mean_and_deviation, rate, require_methods, without_temperature
+from .runs import Outcome, by_method, mean_and_deviation, outcome_or_none, rate, require_methods, without_temperature
 from .tasks import Task, load_task, require_task
 
 __all__ = ["JointComparison"]
@@ -65,33 +65,38 @@ class JointComparison:
             "diverged": {},
         }
         panels = {}
-        answers = by_method(judged, task, self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
-        for labels, name, runs in answers:
-            found = self._compared(figures, task, labels, name, runs)
-            if found is not None:
-                panels[f"{name}, {labels}" if len(self.methods) > 1 else name] = reliability(*found)
+        answers = by_method(
+            outcome_or_none, task, self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs
+        )
+        for labels, name, outcomes in answers:
+            self._compare(figures, task, labels, name, outcomes)
+            ended = [outcome.logits.double() for outcome in outcomes if outcome is not None]
+            if ended:
+                title = f"{name}, {labels}" if len(self.methods) > 1 else name
+                panels[title] = reliability(torch.cat(ended), task.y_judged.repeat(len(ended)))
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
+        figures["jobs"] = self.jobs
         figures["rows"] = {"train": len(task.x), "test": len(task.x_judged)}
         return figures, plotting.reliability_diagrams(panels, title=f"{self.task}: how sure, and how often right")
 
-    def _compared(
-        self, figures: dict[str, Any], task: Task, labels: str, name: str, runs: Sequence[Judged]
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Puts one method's figures where they belong; logits and answers of all seeds that ended, one after the other."""
-        figures["diverged"].setdefault(labels, {})[name] = len(self.seeds) - len(runs)
-        if not runs:
+    def _compare(
+        self, figures: dict[str, Any], task: Task, labels: str, name: str, outcomes: Sequence[Outcome | None]
+    ) -> None:
+        """Puts one method's figures where they belong."""
+        diverged = sum(outcome is None for outcome in outcomes)
+        figures["diverged"].setdefault(labels, {})[name] = diverged
+        if diverged == len(outcomes):
             print(f"{self.task}, {labels} labels, {name}: diverged with every seed", flush=True)  # noqa: T201
-            return None
+            return
         temperature = self.methods[labels][name].get("temperature", 1.0)
-        plain = [rate(task, run.logits) for run in runs]
-        scaled = [rate(task, run.logits, temperature) for run in runs]
-        for target, scores in ((figures, plain), (figures["after_temperature"], scaled)):
+        for target, divisor in ((figures, 1.0), (figures["after_temperature"], temperature)):
+            rates = [None if outcome is None else rate(task, outcome.logits, divisor) for outcome in outcomes]
             for score in _SCORES:
-                values = [getattr(found, score) for found in scores]
+                values = [None if found is None else getattr(found, score) for found in rates]
                 target[score].setdefault(labels, {})[name] = mean_and_deviation(values)
         figures["temperature"].setdefault(labels, {})[name] = temperature
-        figures["seconds"].setdefault(labels, {})[name] = mean_and_deviation([run.seconds for run in runs])
-        found = {score: figures[score][labels][name] for score in _SCORES}
-        shown = ", ".join(f"{score} {value['mean']:.4f} +- {value['std']:.4f}" for score, value in found.items())
+        seconds = [None if outcome is None else outcome.seconds for outcome in outcomes]
+        figures["seconds"].setdefault(labels, {})[name] = mean_and_deviation(seconds)
+        plain = {score: figures[score][labels][name] for score in _SCORES}
+        shown = ", ".join(f"{score} {value['mean']:.4f} +- {value['std']:.4f}" for score, value in plain.items())
         print(f"{self.task}, {labels} labels, {name}: {shown}", flush=True)  # noqa: T201
-        return torch.cat([run.logits.double() for run in runs]), task.y_judged.repeat(len(runs))

@@ -170,6 +170,8 @@ class Network:
         else:
             stream = semi_supervised_batches(rows, y, size=self.batch, labelled=self.labelled, seed=seed)
         report = engine.fit(stream, steps=self.steps)
+        if report.stopped == "interrupted":  # half a training is no classifier, and its scores no result
+            raise KeyboardInterrupt(f"training was stopped by {engine.interrupted_by} at step {report.steps}")
         averaged = None if generator is None else engine.averaged(generator)
         return FittedNetwork(cast(JointEnergy, engine.averaged()), coordinates, averaged, report.seconds)
 

@@ -18,7 +18,7 @@ from ...samplers import resample_class
 from ..checks import require_seeds
 from .comparison import JointComparison
 from .networks import FittedNetwork
-from .runs import by_method, ended, mean_and_deviation, rate
+from .runs import by_method, mean_and_deviation, rate, run_or_none
 from .tasks import IMAGES, Task, load_task, require_task
 
 __all__ = ["OUTSIDE", "JointOutside"]
@@ -94,10 +94,11 @@ class JointOutside:
         figures: dict[str, Any] = {key: {} for key in ("accuracy", "ece", "nll", "brier", "seconds", "diverged")}
         figures |= {"auroc": {}, "average_precision": {}, "missed_at_95": {}}
         picture: Figure | None = None
-        answers = by_method(ended, task, self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
-        for labels, name, runs in answers:
+        answers = by_method(run_or_none, task, self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
+        for labels, name, by_seed in answers:
             label = name if len(self.methods) == 1 else f"{name}, {labels}"
-            figures["diverged"][label] = len(self.seeds) - len(runs)
+            runs = [run for run in by_seed if run is not None]
+            figures["diverged"][label] = len(by_seed) - len(runs)
             if not runs:
                 continue
             fitted = [run.fitted for run in runs]

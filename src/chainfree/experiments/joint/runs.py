@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -19,14 +20,14 @@ from .tasks import Task, labelled_at_random
 
 __all__ = [
     "ALL",
-    "Judged",
+    "Outcome",
     "Run",
     "by_method",
-    "ended",
-    "judged",
     "mean_and_deviation",
+    "outcome_or_none",
     "rate",
     "require_methods",
+    "run_or_none",
     "trained",
     "without_temperature",
 ]
@@ -50,8 +51,8 @@ class Run(NamedTuple):
     seconds: float
 
 
-class Judged(NamedTuple):
-    """What there is to compare of a training; see :class:`Run`."""
+class Outcome(NamedTuple):
+    """A :class:`Run` without its classifier."""
 
     logits: Tensor
     seconds: float
@@ -66,10 +67,19 @@ def trained(task: Task, settings: Mapping[str, Any], labels: str, *, balanced: b
     return Run(fitted, fitted.logits(task.x_judged), seconds)
 
 
-def judged(task: Task, settings: Mapping[str, Any], labels: str, balanced: bool, seed: int) -> Judged | None:
-    """The same without the classifier, which may be large to send to another process."""
-    run = ended(task, settings, labels, balanced, seed)
-    return None if run is None else Judged(run.logits, run.seconds)
+def run_or_none(task: Task, settings: Mapping[str, Any], labels: str, balanced: bool, seed: int) -> Run | None:
+    """What :func:`trained` gives, or ``None`` where training diverges, which is said."""
+    try:
+        return trained(task, settings, labels, balanced=balanced, seed=seed)
+    except TrainingDivergedError as error:
+        print(f"seed {seed}: {error}", flush=True)  # noqa: T201
+        return None
+
+
+def outcome_or_none(task: Task, settings: Mapping[str, Any], labels: str, balanced: bool, seed: int) -> Outcome | None:
+    """What :func:`run_or_none` gives without the classifier, which may be large to send to another process."""
+    run = run_or_none(task, settings, labels, balanced, seed)
+    return None if run is None else Outcome(run.logits, run.seconds)
 
 
 def by_method(
@@ -80,11 +90,11 @@ def by_method(
     balanced: bool,
     seeds: Sequence[int],
     jobs: int,
-) -> Iterator[tuple[str, str, list[Answer]]]:
-    """Number of labels, name, and the answers for all seeds that ended, as soon as they are there.
+) -> Iterator[tuple[str, str, list[Answer | None]]]:
+    """Number of labels, name, and the answers for all seeds, as soon as they are there.
 
     Args:
-        ask: :func:`ended` or :func:`judged`.
+        ask: :func:`run_or_none` or :func:`outcome_or_none`.
         jobs: see :func:`chainfree.experiments.joint.jobs.side_by_side`.
     """
     names = [(labels, name) for labels, named in methods.items() for name in named]
@@ -93,9 +103,9 @@ def by_method(
         for labels, name in names
         for seed in seeds
     ]
-    answers = side_by_side(ask, asked, jobs=jobs)
-    for labels, name in names:
-        yield labels, name, [run for run in itertools.islice(answers, len(seeds)) if run is not None]
+    with closing(side_by_side(ask, asked, jobs=jobs)) as answers:
+        for labels, name in names:
+            yield labels, name, list(itertools.islice(answers, len(seeds)))
 
 
 def without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,24 +113,15 @@ def without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key != "temperature"}
 
 
-def ended(task: Task, settings: Mapping[str, Any], labels: str, balanced: bool, seed: int) -> Run | None:
-    """The same, or ``None`` where training diverges, which is said."""
-    try:
-        return trained(task, settings, labels, balanced=balanced, seed=seed)
-    except TrainingDivergedError as error:
-        print(f"seed {seed}: {error}", flush=True)  # noqa: T201
-        return None
-
-
 def rate(task: Task, logits: Tensor, temperature: float = 1.0) -> ClassifierScores:
     """Scores of the judged rows."""
     return classifier_scores(logits / temperature, task.y_judged)
 
 
-def mean_and_deviation(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation over S - 1 (0 of one seed) and the values."""
-    several = torch.tensor(values, dtype=torch.float64)
-    deviation = float(several.std()) if len(values) > 1 else 0.0
+def mean_and_deviation(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean and standard deviation over S - 1 (0 of one) of the seeds that ended, and the values, ``None`` of the others."""
+    several = torch.tensor([value for value in values if value is not None], dtype=torch.float64)
+    deviation = float(several.std()) if len(several) > 1 else 0.0
     return {"mean": float(several.mean()), "std": deviation, "seeds": list(values)}
 
 
