@@ -16,7 +16,6 @@ thread.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -24,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -41,7 +41,8 @@ from chainfree.semi_supervised import semi_supervised_batches
 
 SEEDS = tuple(range(50))
 STEPS, BATCH, RATE, HELD_OUT = 1500, 100, 1e-2, 297
-LATENT = {"latent": 16, "generator_width": 64, "entropy_weight": 1.0}
+# the penalty and the entropy on a part of the rows, as where steps a second are measured
+LATENT = {"latent": 16, "generator_width": 64, "entropy_weight": 1.0, "entropy_samples": 16, "penalty_every": 4}
 CHAINS = {"buffer": 1000, "step_size": 0.02, "chain_noise": 0.14}
 WAYS: dict[str, tuple[Marginal, MarginalSettings, float | None]] = {
     "vera": ("vera", MarginalSettings(**LATENT), None),
@@ -77,7 +78,9 @@ def ended(way: str, seed: int, steps: int, folder: Path) -> str:
     )
     raised = False
     try:
-        engine.fit(semi_supervised_batches(x, y, size=BATCH, labelled=BATCH, seed=seed), steps=steps)
+        report = engine.fit(semi_supervised_batches(x, y, size=BATCH, labelled=BATCH, seed=seed), steps=steps)
+        if report.stopped == "interrupted":
+            raise KeyboardInterrupt(f"stopped at step {report.steps} of way {way!r}, seed {seed}")
     except TrainingDivergedError:
         raised = True
     saved = load_checkpoint(latest_checkpoint(folder))  # raises where nothing was
@@ -125,7 +128,7 @@ def main() -> None:
     ends: dict[str, list[str]] = {}
     for name in WAYS:
         asked = [(name, seed, steps) for seed in seeds]
-        ends[name] = list(side_by_side(ended_somewhere, asked, jobs=os.cpu_count() or 1))
+        ends[name] = [end for _, end in sorted(side_by_side(ended_somewhere, asked, jobs=joblib.cpu_count()))]
         print(f"{name}: {dict(Counter(ends[name]))}", flush=True)
     worst = [max(of_seed, key=_badness) for of_seed in zip(*(ends[name] for name in BY_DEFAULT), strict=True)]
     figures = {"seeds": len(seeds), **_counts(worst), "by_way": {name: _counts(found) for name, found in ends.items()}}

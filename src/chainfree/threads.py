@@ -9,6 +9,9 @@ __all__ = ["use_threads"]
 
 
 def use_threads(threads: int) -> None:
-    """Torch, and the linear algebra behind NumPy and scikit-learn, use so many from now on."""
+    """Torch, and the linear algebra behind NumPy and scikit-learn, use so many from now on.
+
+    Of libraries that are loaded later only torch keeps to it.
+    """
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # no context: it stays

@@ -152,6 +152,17 @@ def test_terms_without_labels_are_taken() -> None:
             assert not torch.allclose(logits[first], logits[second], atol=1e-4), (first, second)
 
 
+def test_half_the_digits_learn_nearly_the_same() -> None:
+    task = _two_normals("test")
+    terms = SMALL | {"steps": 60, "adversarial_radius": 1.0, "adversarial_probe": 1.0, "class_entropy": 0.1}
+    exact, rough = (
+        method(terms | {"precision": precision}).fit(task.x, task.y, classes=2, seed=0).logits(task.x_judged)
+        for precision in ("fp32", "bf16")
+    )
+    change = (rough.softmax(1) - exact.softmax(1)).abs()
+    assert 0 < float(change.mean()) < 0.02
+
+
 def test_noise_follows_the_narrow_columns_of_a_table() -> None:
     x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.1, 5.0])
     loss, _ = MarginalSettings(noise=0.2).build("energy_discrepancy", x, 0)
@@ -265,11 +276,29 @@ def _process(question: int) -> tuple[int, int, int]:
 
 def test_questions_are_asked_in_other_processes_with_as_many_threads() -> None:
     questions = [(index,) for index in range(6)]
-    answers = list(side_by_side(_process, questions, jobs=2))
-    assert [answer[0] for answer in answers] == list(range(6))
-    assert os.getpid() not in {answer[1] for answer in answers}
-    assert {answer[2] for answer in answers} == {torch.get_num_threads()}
-    assert {answer[1] for answer in side_by_side(_process, questions, jobs=1)} == {os.getpid()}
+    answers = sorted(side_by_side(_process, questions, jobs=2))
+    assert [(index, answer[0]) for index, answer in answers] == [(k, k) for k in range(6)]
+    assert os.getpid() not in {process for _, (_, process, _) in answers}
+    assert {threads for _, (_, _, threads) in answers} == {torch.get_num_threads()}
+    assert {process for _, (_, process, _) in side_by_side(_process, questions, jobs=1)} == {os.getpid()}
+
+
+def test_answers_out_of_order_come_to_their_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    def backwards(ask: Any, questions: Any, *, jobs: int) -> Any:
+        for index in reversed(range(len(questions))):
+            yield index, ask(*questions[index])
+
+    def ask(task: Any, settings: Any, labels: str, balanced: bool, seed: int) -> Any:
+        return None if seed == 8 else (settings["kind"], labels, seed)
+
+    monkeypatch.setattr(runs, "side_by_side", backwards)
+    methods = {"3": {"a": {"kind": "A", "temperature": 2.0}, "b": {"kind": "B"}}, "4": {"a": {"kind": "C"}}}
+    found = list(runs.by_method(ask, _two_normals("test"), methods, balanced=True, seeds=(7, 8), jobs=2))
+    assert found == [
+        ("3", "a", [("A", "3", 7), None]),
+        ("3", "b", [("B", "3", 7), None]),
+        ("4", "a", [("C", "4", 7), None]),
+    ]
 
 
 def test_a_seed_that_diverges_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,6 +485,22 @@ def test_what_has_no_energy_or_no_samples_is_refused() -> None:
         (lambda: method({"kind": "network", "adversarial_probe": 2.0}), "adversarial_probe would do nothing here"),
         (lambda: method({"kind": "network", "precision": "fp16"}), "precision must be 'fp32' or 'bf16', got 'fp16'"),
         (lambda: method({"kind": "network", "marginal": "sgld", "marginal_rows": 0}), "marginal_rows"),
+        (
+            lambda: method({"kind": "network", "marginal": "sgld", "marginal_rows": 8, "batch": 8}),
+            "marginal_rows of 8 are all 8 of the batch; leave it out",
+        ),
+        (
+            lambda: method({"kind": "network", "adversarial_radius": 1.0, "precision": "bf16"}),
+            "bf16 rounds a probe of 0.01 away beside a radius of 1.0; make it as long as the radius",
+        ),
+        (
+            lambda: method({"kind": "normal_classes", "em_steps": 0, "shrinkage": 0.1}),
+            "shrinkage would do nothing here",
+        ),
+        (
+            lambda: method({"kind": "network", "base": True, "base_em_steps": 0, "base_shrinkage": 0.1}),
+            "base_shrinkage would do nothing here",
+        ),
         (lambda: method({"kind": "network", "base": True, "base_temperature": -1.0}), "base_temperature must"),
         (lambda: method({"kind": "network", "base": True, "base_shrinkage": 7.0}), "shrinkage must"),
         (lambda: method({"kind": "network", "widths": []}), "width must"),
@@ -525,7 +570,7 @@ def test_images_are_held_out_from_the_end(name: str, event: tuple[int, ...], low
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/jem_*/search.toml")), ids=lambda path: path.parent.name)
-def test_recipes_have_the_settings_that_their_search_chose(path: Path) -> None:
+def test_recipes_have_the_settings_that_their_search_chose(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = ROOT / "results" / f"{path.parent.name}_search.json"
     config = path.with_name("config.toml")
     settings = tomllib.loads(path.read_text())
@@ -533,8 +578,13 @@ def test_recipes_have_the_settings_that_their_search_chose(path: Path) -> None:
     JointSearch(**settings)
     if not config.is_file():
         pytest.skip("the search has not been made yet")
+    figures = json.loads(record.read_text())["figures"]
     compared = tomllib.loads(config.read_text())
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.chosen import config_of
+
+    assert compared == config_of(settings, figures, compared)  # refuses another search than the recipe's
+    assert compared["task"] == settings["task"] and compared.get("balanced") == settings.get("balanced")
     kind = {"joint_comparison": JointComparison, "joint_outside": JointOutside}[compared.pop("experiment")]
     kind(**compared)
     assert not set(compared.get("seeds", range(5))) & set(settings.get("seeds", (100, 101)))
-    assert compared["methods"] == json.loads(record.read_text())["figures"]["chosen"]

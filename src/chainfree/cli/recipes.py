@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,9 @@ def recipes(name: str | None = None, out: str = "results", threads: int | None =
         settings = tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     except ValueError as error:
         raise UsageError(f"{config} is not valid TOML: {error}") from error
-    if not settings and _experiments(folder / name):
-        flags = " or ".join(f"--preset {preset}" for preset in _experiments(folder / name))
+    experiments = [] if config.is_file() else _experiments(folder / name)
+    if experiments:
+        flags = " or ".join(f"--preset {preset}" for preset in experiments)
         raise UsageError(f"{name} has no config.toml yet; run chainfree recipes {name} {flags}")
     if "experiment" not in settings:
         files = ", ".join(str(path) for path in sorted((folder / name).glob("*.toml")))
@@ -53,9 +55,13 @@ def recipes(name: str | None = None, out: str = "results", threads: int | None =
 
 
 def _experiments(folder: Path) -> list[str]:
-    """The presets that are experiments and no training runs; read as text, for a damaged one is no reason to fail here."""
-    files = sorted(folder.glob("*.toml"))
-    return [path.stem for path in files if path.read_text(encoding="utf-8").startswith("experiment")]
+    """The presets that are experiments and no training runs; a damaged one is no reason to fail here."""
+    found = []
+    for path in sorted(folder.glob("*.toml")):
+        with suppress(ValueError):
+            if "experiment" in tomllib.loads(path.read_text(encoding="utf-8")):
+                found.append(path.stem)
+    return found
 
 
 def recipes_folder() -> Path:

@@ -13,7 +13,7 @@ from ..typing import Batch, Batches, Energy
 from .checkpoint import save_checkpoint
 from .compilation import compiled_or_eager
 from .guard import Guard, Symptom, TrainingDivergedError
-from .precision import Precision, precise, require_precision
+from .precision import Precision, autocast_for, require_precision
 from .recovery import Recovery
 from .rounds import Rounds
 from .signals import StopRequest
@@ -152,4 +152,4 @@ class Loop:
         return compiled
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        return precise(self._settings.precision, self._engine.device)
+        return autocast_for(self._settings.precision, self._engine.device)

@@ -7,13 +7,13 @@ from typing import Any, Literal, get_args
 
 import torch
 
-__all__ = ["Precision", "precise", "require_precision"]
+__all__ = ["Precision", "autocast_for", "require_precision"]
 
 Precision = Literal["fp32", "bf16"]
 """``"bf16"`` runs energies under autocast; parameters and losses stay float32."""
 
 
-def precise(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+def autocast_for(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """Where energies are evaluated in that precision."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, dtype=torch.bfloat16)
 

@@ -60,7 +60,7 @@ def contrast(
     leads to the data. Across a gap, where m is zero, neither penalty counts, and only the network's own smoothness bounds
     the energy. Every other row of either kind is then penalised, so that it costs the same.
 
-    A slope that is differentiated again costs more than all else here, and its mean is known well from a part of the rows.
+    The penalty is a mean, which a part of the rows estimates, and the slope's own derivative is dear.
 
     Args:
         energy: ``(B, *event) -> (B,)``.

@@ -35,7 +35,8 @@ def virtual_adversarial_divergence(
         logits: ``(B, *event) -> (B, K)``.
         x: rows, ``(B, *event)``, floats.
         radius: ε, in units of the data, over all features of a row.
-        probe: length that derivatives are taken at; small against ε, large against rounding.
+        probe: length that derivatives are taken at, large against rounding: small against ε for the curvature at x itself,
+            up to ε for the change of the classes at that distance.
         steps: of the power method.
         clean: the logits at x, if they are known: one forward pass less.
         generator: source of randomness for the first direction.

@@ -76,7 +76,7 @@ class Joint(nn.Module):
         marginal: an objective or a loss for :math:`E(x) = -\log\sum_y e^{f_y(x)}`; ``None`` trains a classifier only.
         marginal_weight: λ.
         marginal_rows: of the rows without labels in a batch, how many the marginal is trained on, from the first; all by
-            default. What is asked of the classes costs a few passes a row, chains cost forty.
+            default. Chains cost many passes a row where the terms of the classes cost a few.
         classification: α.
         class_entropy: β: classes are to be decided where there is no label.
         class_balance: β': answers are to have the shares π over a batch's unlabelled rows. With :math:`\beta = \beta'` and

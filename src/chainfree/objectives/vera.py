@@ -45,7 +45,7 @@ class VERA(nn.Module):
         gradient_penalty: γ, in nats times squared units of the data.
         penalty_at: what m is: the data, as in the paper, or data and negatives; see
             :func:`chainfree.functional.contrastive.contrast`.
-        penalty_every: see there; above 1 it saves most of what the penalty costs.
+        penalty_every: see there.
         energy_square: α.
         negatives: how the generator's samples are weighted in :math:`L_E`, and c; ``None`` is the paper's game: even weights.
         samples: of the generator a round; as many as data by default.

@@ -39,6 +39,8 @@ def _network(**settings: Any) -> Network:
     idle = names - KNOWN.get(marginal, names)
     if not settings.get("base", False):
         idle |= {name for name in settings if name.startswith("base_")}
+    if settings.get("base_em_steps") == 0:
+        idle |= {"base_shrinkage"} & settings.keys()
     if marginal == "none":
         idle |= {"marginal_weight", "marginal_rows"} & settings.keys()
     if not settings.get("adversarial_radius", 0.0):
@@ -49,11 +51,17 @@ def _network(**settings: Any) -> Network:
     return Network(marginal_settings=given, **settings)
 
 
+def _normal_classes(**settings: Any) -> NormalClasses:
+    if settings.get("em_steps") == 0 and "shrinkage" in settings:
+        raise ValueError("shrinkage would do nothing here, as it is of the steps of em_steps; leave it out")
+    return NormalClasses(**settings)
+
+
 METHODS: dict[str, Callable[..., Method]] = {
     "logistic_regression": LogisticRegression,
     "discriminant": Discriminant,
     "label_spreading": LabelSpreading,
-    "normal_classes": NormalClasses,
+    "normal_classes": _normal_classes,
     "network": _network,
 }
 

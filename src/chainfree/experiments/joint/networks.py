@@ -24,6 +24,7 @@ from .normal_classes import NormalClasses
 __all__ = ["FittedNetwork", "Network"]
 
 _ROWS_AT_A_TIME = 2000
+_LEAST_PROBE = 0.1  # in radii, of three digits
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,17 @@ class Network:
             require_positive_int(name, getattr(self, name))
         if self.marginal_rows is not None:
             require_positive_int("marginal_rows", self.marginal_rows)
+            if self.marginal_rows >= self.batch:
+                raise ValueError(
+                    f"marginal_rows of {self.marginal_rows!r} are all {self.batch!r} of the batch; leave it out"
+                )
         require_positive("adversarial_probe", self.adversarial_probe)
         require_precision(self.precision)
+        if self.precision == "bf16" and self.adversarial_probe < _LEAST_PROBE * self.adversarial_radius:
+            raise ValueError(
+                f"bf16 rounds a probe of {self.adversarial_probe!r} away beside a radius of {self.adversarial_radius!r}; "
+                "make it as long as the radius"
+            )
         require_positive("lr", self.lr)
         require_in_unit_interval("first_moment", self.first_moment)
         require_in_unit_interval("ema", self.ema)

@@ -111,6 +111,7 @@ class JointOutside:
                 picture = _samples(fitted[0], task.classes, label)
         if picture is None:
             raise TrainingDivergedError(f"{self.samples_of} diverged with every seed; lower its learning rate")
+        figures["jobs"] = self.jobs
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
         return figures, picture
 

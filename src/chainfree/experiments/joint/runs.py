@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -103,9 +102,14 @@ def by_method(
         for labels, name in names
         for seed in seeds
     ]
+    known: dict[int, Answer | None] = {}
+    given = 0
     with closing(side_by_side(ask, asked, jobs=jobs)) as answers:
-        for labels, name in names:
-            yield labels, name, list(itertools.islice(answers, len(seeds)))
+        for index, answer in answers:
+            known[index] = answer
+            while all(given * len(seeds) + seed in known for seed in range(len(seeds))):
+                yield *names[given], [known.pop(given * len(seeds) + seed) for seed in range(len(seeds))]
+                given += 1
 
 
 def without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -78,7 +79,7 @@ class JointSearch:
                 scores = [notes[self._question(labels, candidate)] for candidate in candidates(settings)]
                 scored.setdefault(labels, {})[name] = scores
                 chosen.setdefault(labels, {})[name] = choice(scores)
-        figures = {"chosen": chosen, "candidates": scored, "rows": [len(task.x), len(task.x_judged)]}
+        figures = {"chosen": chosen, "candidates": scored, "jobs": self.jobs, "rows": [len(task.x), len(task.x_judged)]}
         return figures, self._picture(scored)
 
     def _find(self, task: Task, notes: Notes) -> None:
@@ -91,10 +92,11 @@ class JointSearch:
             if self._question(labels, candidate) not in notes
         ]
         asked = [(task, candidate, labels, self.balanced, tuple(self.seeds)) for labels, _, candidate in missing]
-        answers = side_by_side(tried, asked, jobs=self.jobs)
-        for (labels, name, candidate), found in zip(missing, answers, strict=True):
-            notes.add(self._question(labels, candidate), found)
-            print(f"{self.task}, {labels} labels, {name}: {found}", flush=True)  # noqa: T201
+        with closing(side_by_side(tried, asked, jobs=self.jobs)) as answers:
+            for index, found in answers:
+                labels, name, candidate = missing[index]
+                notes.add(self._question(labels, candidate), found)
+                print(f"{self.task}, {labels} labels, {name}: {found}", flush=True)  # noqa: T201
 
     def _question(self, labels: str, candidate: Mapping[str, Any]) -> dict[str, Any]:
         return {"task": self.task, "labels": labels, "balanced": self.balanced, "seeds": list(self.seeds), **candidate}

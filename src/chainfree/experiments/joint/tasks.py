@@ -126,7 +126,8 @@ def _images(
     x, y = scaled(train.x), train.y
     if judged_on == "validation":
         kept = len(x) - _HELD_OUT_IMAGES
-        return Task(x[:kept], y[:kept], x[kept:], y[kept:], 10)
+        # copies: a part of a tensor is sent to another process with the whole of it
+        return Task(x[:kept].clone(), y[:kept].clone(), x[kept:].clone(), y[kept:].clone(), 10)
     test = load("test")
     return Task(x, y, scaled(test.x), test.y, 10)
 
