@@ -43,7 +43,7 @@ class JointTraining:
     Args:
         task: images.
         depth, widen: of :class:`chainfree.energies.WideResNet`.
-        latent, generator_channels, entropy_weight, gradient_penalty, entropy_samples: of VERA.
+        latent, generator_channels, entropy_weight, gradient_penalty, penalty_every, entropy_samples: of VERA.
         classification: weight of the cross-entropy.
         lr, generator_lr, betas: of Adam.
         warmup: steps until the full rates.
@@ -66,6 +66,7 @@ class JointTraining:
     generator_channels: Sequence[int] = (512, 256, 128)
     entropy_weight: float = 1e-4
     gradient_penalty: float = 0.1
+    penalty_every: int = 1
     entropy_samples: int = 16
     classification: float = 100.0
     lr: float = 3e-5
@@ -87,7 +88,17 @@ class JointTraining:
 
     def __post_init__(self) -> None:
         require_task(self.task, images=True)
-        for name in ("depth", "widen", "latent", "entropy_samples", "batch", "steps", "held_out", "every"):
+        for name in (
+            "depth",
+            "widen",
+            "latent",
+            "penalty_every",
+            "entropy_samples",
+            "batch",
+            "steps",
+            "held_out",
+            "every",
+        ):
             require_positive_int(name, getattr(self, name))
         with torch.device("meta"):
             WideResNet(depth=self.depth, widen=self.widen)
@@ -121,6 +132,7 @@ class JointTraining:
             generator_channels=self.generator_channels,
             entropy_weight=self.entropy_weight,
             gradient_penalty=self.gradient_penalty,
+            penalty_every=self.penalty_every,
             entropy_samples=self.entropy_samples,
         )
         with torch.random.fork_rng(devices=[]):
