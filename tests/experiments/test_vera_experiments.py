@@ -163,7 +163,8 @@ def test_the_truth_of_a_linear_generator_is_its_entropy_s_gradient(truth: str) -
         else:
             rows.append(chain_truth(net, draw, [net.weight], transitions=16, generator=seeded(seed, 2)).gradient)
     found = projection(torch.stack(rows), exact)
-    assert found.value == pytest.approx(1, abs=4 * found.standard_error + 1e-5)
+    # the grid leaves out the latents beyond its sides, which a change of processor, and so of draws, brings to light
+    assert found.value == pytest.approx(1, abs=4 * found.standard_error + 1e-4)
     assert found.standard_error < 0.04
 
 
