@@ -1,0 +1,89 @@
+"""Methods beside each other, by several seeds and in several processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from chainfree.engine import TrainingDivergedError
+from chainfree.experiments import JointComparison, JointSearch
+from chainfree.experiments.joint import runs
+from chainfree.experiments.joint.jobs import side_by_side
+from chainfree.experiments.joint.tasks import Task, load_task
+
+
+def test_temperatures_touch_the_scaled_scores_alone() -> None:
+    cold = {"kind": "normal_classes", "temperature": 1.0}
+    hot = {"kind": "normal_classes", "temperature": 5.0}
+    figures, _ = JointComparison(task="normals", methods={"all": {"cold": cold, "hot": hot}}, seeds=(0,)).run()
+    scaled = figures["after_temperature"]
+    assert figures["nll"]["all"]["hot"] == figures["nll"]["all"]["cold"] == scaled["nll"]["all"]["cold"]
+    assert scaled["nll"]["all"]["hot"]["mean"] > scaled["nll"]["all"]["cold"]["mean"]
+    assert scaled["accuracy"]["all"]["hot"] == figures["accuracy"]["all"]["hot"]
+
+
+def _process(question: int) -> tuple[int, int, int]:
+    return question, os.getpid(), torch.get_num_threads()
+
+
+def test_questions_are_asked_in_other_processes_with_as_many_threads() -> None:
+    questions = [(index,) for index in range(6)]
+    answers = sorted(side_by_side(_process, questions, jobs=2))
+    assert [(index, answer[0]) for index, answer in answers] == [(k, k) for k in range(6)]
+    assert os.getpid() not in {process for _, (_, process, _) in answers}
+    assert {threads for _, (_, _, threads) in answers} == {torch.get_num_threads()}
+    assert {process for _, (_, process, _) in side_by_side(_process, questions, jobs=1)} == {os.getpid()}
+
+
+def test_answers_out_of_order_come_to_their_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    def backwards(ask: Any, questions: Any, *, jobs: int) -> Any:
+        for index in reversed(range(len(questions))):
+            yield index, ask(*questions[index])
+
+    def ask(task: Any, settings: Any, labels: str, balanced: bool, seed: int) -> Any:
+        return None if seed == 8 else (settings["kind"], labels, seed)
+
+    monkeypatch.setattr(runs, "side_by_side", backwards)
+    methods = {"3": {"a": {"kind": "A", "temperature": 2.0}, "b": {"kind": "B"}}, "4": {"a": {"kind": "C"}}}
+    found = list(runs.by_method(ask, load_task("normals", "test"), methods, balanced=True, seeds=(7, 8), jobs=2))
+    assert found == [
+        ("3", "a", [("A", "3", 7), None]),
+        ("3", "b", [("B", "3", 7), None]),
+        ("4", "a", [("C", "4", 7), None]),
+    ]
+
+
+def test_a_seed_that_diverges_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = runs.trained
+
+    def diverging(task: Task, settings: Any, labels: str, *, balanced: bool, seed: int) -> Any:
+        if seed == 1:
+            raise TrainingDivergedError("loss is nan")
+        return real(task, settings, labels, balanced=balanced, seed=seed)
+
+    monkeypatch.setattr(runs, "trained", diverging)
+    methods = {"30": {"normal": {"kind": "normal_classes"}}}
+    figures, _ = JointComparison(task="normals", methods=methods, seeds=(0, 1, 2)).run()
+    found = figures["accuracy"]["30"]["normal"]
+    first, second, third = found["seeds"]
+    assert second is None and found["mean"] == pytest.approx((first + third) / 2)
+    assert figures["diverged"]["30"]["normal"] == 1
+
+
+def test_trainings_side_by_side_find_what_one_after_the_other_do(tmp_path: Path) -> None:
+    grid = {"kind": "network", "widths": [8], "steps": 5, "grid": {"lr": [1e-1, 1e-3]}}
+    methods = {"20": {"network": grid, "normal": {"kind": "normal_classes"}}}
+
+    def scores(jobs: int) -> dict[str, Any]:
+        found, _ = JointSearch(task="normals", methods=methods, found=str(tmp_path / f"{jobs}.jsonl"), jobs=jobs).run()
+        chosen: dict[str, Any] = found["chosen"]
+        compared, _ = JointComparison(task="normals", methods=chosen, seeds=(0, 1), jobs=jobs).run()
+        return {"chosen": chosen, "nll": compared["nll"], "ece": compared["ece"]}
+
+    assert scores(2) == scores(1)
+    with pytest.raises(ValueError, match="jobs"):
+        JointComparison(task="normals", methods=methods, jobs=0)

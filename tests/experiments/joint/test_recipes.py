@@ -1,0 +1,34 @@
+"""Recipes have the settings that their search chose."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from chainfree.experiments import JointComparison, JointOutside, JointSearch
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/jem_*/search.toml")), ids=lambda path: path.parent.name)
+def test_recipes_have_the_settings_that_their_search_chose(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = ROOT / "results" / f"{path.parent.name}_search.json"
+    config = path.with_name("config.toml")
+    settings = tomllib.loads(path.read_text())
+    assert settings.pop("experiment") == "joint_search"
+    JointSearch(**settings)
+    if not config.is_file():
+        pytest.skip("the search has not been made yet")
+    figures = json.loads(record.read_text())["figures"]
+    compared = tomllib.loads(config.read_text())
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.chosen import config_of
+
+    assert compared == config_of(settings, figures, compared)  # refuses another search than the recipe's
+    assert compared["task"] == settings["task"] and compared.get("balanced") == settings.get("balanced")
+    kind = {"joint_comparison": JointComparison, "joint_outside": JointOutside}[compared.pop("experiment")]
+    kind(**compared)
+    assert not set(compared.get("seeds", range(5))) & set(settings.get("seeds", (100, 101)))
