@@ -42,7 +42,41 @@ def joint_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
                 for method in shown
             )
             rows.append((f"{title}, {count}: test accuracy in % (calibration error)", found, name))
-    return rows
+    return rows + [row for row in (_outside(records), _rounds(records), _ends(records)) if row is not None]
+
+
+def _outside(records: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if "jem_fashion_ood" not in records:
+        return None
+    told = records["jem_fashion_ood"]["figures"]["auroc"]["mnist"]
+    shown = [method for method in _METHODS if method in told["energy"]]
+    shown.sort(key=lambda method: -told["energy"][method]["mean"])
+    found = "; ".join(
+        f"{_METHODS[method]} {told['energy'][method]['mean']:.3f} ({told['max_probability'][method]['mean']:.3f})"
+        for method in shown
+    )
+    return "Fashion-MNIST against digits: AUROC by energy (by the largest p(y given x))", found, "jem_fashion_ood"
+
+
+def _rounds(records: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if "joint_step" not in records:
+        return None
+    found = "; ".join(
+        f"{name} {ratios['ratio, vera']:.1f} times"
+        for name, ratios in records["joint_step"]["figures"]["by_network"].items()
+    )
+    return "steps a second of a joint model by VERA against chains of 20 steps, equal network", found, "joint_step"
+
+
+def _ends(records: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if "joint_stability" not in records:
+        return None
+    found = records["joint_stability"]["figures"]
+    return (
+        f"{found['seeds']} joint models at too high a learning rate, by VERA and by chains",
+        f"{found['ended_well']} ended well, {found['raised']} raised, {found['silent']} went wrong silently",
+        "joint_stability",
+    )
 
 
 def _percent(found: Mapping[str, float]) -> str:
