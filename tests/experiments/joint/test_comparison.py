@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from chainfree.engine import TrainingDivergedError
+from chainfree.evaluation import reliability
 from chainfree.experiments import JointComparison, JointSearch
-from chainfree.experiments.joint import runs
+from chainfree.experiments.joint import comparison, notes, runs
 from chainfree.experiments.joint.jobs import side_by_side
+from chainfree.experiments.joint.notes import Notes
 from chainfree.experiments.joint.tasks import Task, load_task
 
 
@@ -44,17 +46,71 @@ def test_answers_out_of_order_come_to_their_methods(monkeypatch: pytest.MonkeyPa
         for index in reversed(range(len(questions))):
             yield index, ask(*questions[index])
 
-    def ask(task: Any, settings: Any, labels: str, balanced: bool, seed: int) -> Any:
-        return None if seed == 8 else (settings["kind"], labels, seed)
+    def trained(task: Any, settings: Any, labels: str, *, balanced: bool, seed: int) -> Any:
+        if seed == 8:
+            raise TrainingDivergedError("loss is nan")
+        assert "temperature" not in settings
+        return settings["kind"], labels, seed
+
+    def judge(task: Any, run: Any, question: Any) -> Any:
+        return {"found": [*run, question["name"], question["about"]]}
 
     monkeypatch.setattr(runs, "side_by_side", backwards)
+    monkeypatch.setattr(runs, "trained", trained)
     methods = {"3": {"a": {"kind": "A", "temperature": 2.0}, "b": {"kind": "B"}}, "4": {"a": {"kind": "C"}}}
-    found = list(runs.by_method(ask, load_task("normals", "test"), methods, balanced=True, seeds=(7, 8), jobs=2))
-    assert found == [
-        ("3", "a", [("A", "3", 7), None]),
-        ("3", "b", [("B", "3", 7), None]),
-        ("4", "a", [("C", "4", 7), None]),
-    ]
+    notes = Notes(Path("notes.jsonl"))
+    asked: dict[str, Any] = {"about": {"about": 1}, "balanced": True, "seeds": (7, 8), "jobs": 2, "notes": notes}
+    for _ in range(2):  # the second time all is known
+        found = list(runs.by_method(judge, load_task("normals", "test"), methods, **asked))
+        assert found == [
+            ("3", "a", [{"found": ["A", "3", 7, "a", 1]}, None]),
+            ("3", "b", [{"found": ["B", "3", 7, "b", 1]}, None]),
+            ("4", "a", [{"found": ["C", "4", 7, "a", 1]}, None]),
+        ]
+        assert notes.added == 6
+
+
+def test_a_comparison_that_was_stopped_goes_on_at_the_same_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notes, "commit", lambda: "abc")
+    real, fitted = runs.trained, []
+
+    def counted(task: Task, settings: Any, labels: str, *, balanced: bool, seed: int) -> Any:
+        if len(fitted) == stop_after:
+            raise KeyboardInterrupt
+        fitted.append((settings["kind"], seed))
+        return real(task, settings, labels, balanced=balanced, seed=seed)
+
+    monkeypatch.setattr(runs, "trained", counted)
+    methods = {
+        "30": {"normal": {"kind": "normal_classes", "temperature": 2.0}, "discriminant": {"kind": "discriminant"}}
+    }
+    settings: dict[str, Any] = {"task": "normals", "methods": methods, "seeds": (0, 1)}
+    stop_after = -1
+    whole, picture = JointComparison(**settings, found=str(tmp_path / "whole.jsonl")).run()
+    assert whole["taken_up"] == 0 and len(fitted) == 4
+    fitted.clear()
+    stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        JointComparison(**settings, found=str(tmp_path / "parts.jsonl")).run()
+    stop_after = -1
+    rest, drawn = JointComparison(**settings, found=str(tmp_path / "parts.jsonl")).run()
+    assert fitted == [("normal_classes", 0), ("normal_classes", 1), ("discriminant", 0), ("discriminant", 1)]
+    assert rest["taken_up"] == 3
+    for figures in (whole, rest):
+        del figures["taken_up"], figures["seconds"]
+    assert rest == whole
+    assert [axes.get_title() for axes in drawn.axes] == [axes.get_title() for axes in picture.axes]
+
+
+def test_bins_of_several_seeds_are_those_of_all_rows() -> None:
+    task = load_task("normals", "test")
+    logits = 3 * torch.randn(3, len(task.x_judged), 2, generator=torch.Generator().manual_seed(0))
+    pooled = comparison._pooled([[part.tolist() for part in reliability(one, task.y_judged)] for one in logits])
+    whole = reliability(logits.flatten(0, 1), task.y_judged.repeat(3))
+    for part, of_all in zip(pooled, whole, strict=True):
+        torch.testing.assert_close(part, of_all)
 
 
 def test_a_seed_that_diverges_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +137,8 @@ def test_trainings_side_by_side_find_what_one_after_the_other_do(tmp_path: Path)
     def scores(jobs: int) -> dict[str, Any]:
         found, _ = JointSearch(task="normals", methods=methods, found=str(tmp_path / f"{jobs}.jsonl"), jobs=jobs).run()
         chosen: dict[str, Any] = found["chosen"]
-        compared, _ = JointComparison(task="normals", methods=chosen, seeds=(0, 1), jobs=jobs).run()
+        notes = str(tmp_path / f"comparison{jobs}.jsonl")
+        compared, _ = JointComparison(task="normals", methods=chosen, seeds=(0, 1), jobs=jobs, found=notes).run()
         return {"chosen": chosen, "nll": compared["nll"], "ece": compared["ece"]}
 
     assert scores(2) == scores(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from matplotlib.figure import Figure
 
 from ... import plotting
 from ...checks import require_positive, require_positive_int
-from ...evaluation import reliability
+from ...evaluation import Reliability, reliability
 from ..checks import require_seeds
 from .methods import method
-from .runs import Outcome, by_method, mean_and_deviation, outcome_or_none, rate, require_methods, without_temperature
+from .notes import Notes
+from .runs import Run, by_method, mean_and_deviation, require_methods, scores, without_temperature
 from .tasks import Task, load_task, require_task
 
 __all__ = ["JointComparison"]
@@ -26,7 +28,8 @@ _SCORES = ("accuracy", "nll", "brier", "ece")
 class JointComparison:
     """Settings of the experiment. All methods see the same labelled rows; the test rows are scored once, at the end.
 
-    A training that diverges is counted, and its seed is left out of the means.
+    A training that diverges is counted, and its seed is left out of the means. What is found is written down at once: the
+    same comparison at the same commit goes on from there.
 
     Args:
         task: which data.
@@ -36,6 +39,7 @@ class JointComparison:
         balanced: whether labels are counted by class.
         seeds: of the labelled rows and of training.
         jobs: trainings at a time, each in a process of its own.
+        found: file of what was found so far, JSON lines.
     """
 
     task: str
@@ -43,6 +47,7 @@ class JointComparison:
     balanced: bool = True
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     jobs: int = 1
+    found: str = "runs/joint_comparison.jsonl"
 
     def __post_init__(self) -> None:
         require_task(self.task)
@@ -56,7 +61,7 @@ class JointComparison:
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures by score, number of labels and method; reliability diagrams over all seeds."""
-        task = load_task(self.task, "test")
+        task, notes = load_task(self.task, "test"), Notes(Path(self.found))
         figures: dict[str, Any] = {score: {} for score in _SCORES}
         figures |= {
             "after_temperature": {score: {} for score in _SCORES},
@@ -66,37 +71,54 @@ class JointComparison:
         }
         panels = {}
         answers = by_method(
-            outcome_or_none, task, self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs
+            _judged,
+            task,
+            self.methods,
+            about={"experiment": "joint_comparison", "task": self.task},
+            balanced=self.balanced,
+            seeds=self.seeds,
+            jobs=self.jobs,
+            notes=notes,
         )
-        for labels, name, outcomes in answers:
-            self._compare(figures, task, labels, name, outcomes)
-            ended = [outcome.logits.double() for outcome in outcomes if outcome is not None]
+        for labels, name, by_seed in answers:
+            self._compare(figures, labels, name, by_seed)
+            ended = [found["reliability"] for found in by_seed if found is not None]
             if ended:
-                title = f"{name}, {labels}" if len(self.methods) > 1 else name
-                panels[title] = reliability(torch.cat(ended), task.y_judged.repeat(len(ended)))
+                panels[f"{name}, {labels}" if len(self.methods) > 1 else name] = _pooled(ended)
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
         figures["jobs"] = self.jobs
+        figures["taken_up"] = len(self.seeds) * sum(map(len, self.methods.values())) - notes.added
         figures["rows"] = {"train": len(task.x), "test": len(task.x_judged)}
         return figures, plotting.reliability_diagrams(panels, title=f"{self.task}: how sure, and how often right")
 
     def _compare(
-        self, figures: dict[str, Any], task: Task, labels: str, name: str, outcomes: Sequence[Outcome | None]
+        self, figures: dict[str, Any], labels: str, name: str, by_seed: Sequence[Mapping[str, Any] | None]
     ) -> None:
         """Puts one method's figures where they belong."""
-        diverged = sum(outcome is None for outcome in outcomes)
+        diverged = sum(found is None for found in by_seed)
         figures["diverged"].setdefault(labels, {})[name] = diverged
-        if diverged == len(outcomes):
+        if diverged == len(by_seed):
             print(f"{self.task}, {labels} labels, {name}: diverged with every seed", flush=True)  # noqa: T201
             return
-        temperature = self.methods[labels][name].get("temperature", 1.0)
-        for target, divisor in ((figures, 1.0), (figures["after_temperature"], temperature)):
-            rates = [None if outcome is None else rate(task, outcome.logits, divisor) for outcome in outcomes]
+        for target, scaling in ((figures, "scores"), (figures["after_temperature"], "after_temperature")):
             for score in _SCORES:
-                values = [None if found is None else getattr(found, score) for found in rates]
+                values = [None if found is None else found[scaling][score] for found in by_seed]
                 target[score].setdefault(labels, {})[name] = mean_and_deviation(values)
-        figures["temperature"].setdefault(labels, {})[name] = temperature
-        seconds = [None if outcome is None else outcome.seconds for outcome in outcomes]
+        figures["temperature"].setdefault(labels, {})[name] = self.methods[labels][name].get("temperature", 1.0)
+        seconds = [None if found is None else found["seconds"] for found in by_seed]
         figures["seconds"].setdefault(labels, {})[name] = mean_and_deviation(seconds)
         plain = {score: figures[score][labels][name] for score in _SCORES}
         shown = ", ".join(f"{score} {value['mean']:.4f} +- {value['std']:.4f}" for score, value in plain.items())
         print(f"{self.task}, {labels} labels, {name}: {shown}", flush=True)  # noqa: T201
+
+
+def _judged(task: Task, run: Run, question: Mapping[str, Any]) -> dict[str, Any]:
+    bins = reliability(run.logits, task.y_judged)
+    return {**scores(task, run, question), "reliability": [part.tolist() for part in bins]}
+
+
+def _pooled(found: Sequence[Sequence[Sequence[float]]]) -> Reliability:
+    """The bins of equally many rows each, put together."""
+    confidence, accuracy, shares = torch.tensor(found, dtype=torch.float64).unbind(1)
+    whole = shares.sum(0).clamp_min(1e-12)
+    return Reliability((shares * confidence).sum(0) / whole, (shares * accuracy).sum(0) / whole, shares.mean(0))

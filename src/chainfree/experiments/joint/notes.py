@@ -20,11 +20,15 @@ class Notes:
 
     Args:
         path: of the file, made with its first line.
+
+    Attributes:
+        added: number of answers that were not there before.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._commit = path, commit()
         self._answers: dict[str, dict[str, Any]] = {}
+        self.added = 0
         if not path.is_file() or not self._commit.isalnum() or self._commit == "unknown":
             return
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -44,6 +48,7 @@ class Notes:
     def add(self, asked: Mapping[str, Any], found: dict[str, Any]) -> None:
         """Write it down."""
         self._answers[_key(asked)] = found
+        self.added += 1
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             # on a line of its own, whatever a kill has left before

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,18 +16,21 @@ from torch import Tensor
 from ... import plotting
 from ...datasets import load_mnist
 from ...engine import TrainingDivergedError
-from ...evaluation import OutlierScores, anomaly_scores, outlier_scores
+from ...evaluation import AnomalyScores, OutlierScores, anomaly_scores, outlier_scores
 from ...samplers import resample_class
 from ..checks import require_seeds
 from .comparison import JointComparison
 from .networks import FittedNetwork
-from .runs import by_method, mean_and_deviation, rate, run_or_none
+from .notes import Notes
+from .runs import Run, by_method, mean_and_deviation, scores
 from .tasks import IMAGES, Task, load_task, require_task
 
 __all__ = ["OUTSIDE", "JointOutside"]
 
 _SHOWN = 12  # samples of each class in the picture
 _DRAWS = 4000  # of the marginal that they are chosen from
+_SCORES = ("accuracy", "nll", "brier", "ece")
+_TOLD = ("auroc", "average_precision", "missed_at_95")
 
 
 def _digits(task: Task) -> Tensor:
@@ -60,7 +66,7 @@ class JointOutside:
         balanced: as there.
         samples_of: the method with a generator whose samples of every class are the picture.
         seeds: of training.
-        jobs: as there.
+        jobs, found: as there.
     """
 
     task: str
@@ -70,6 +76,7 @@ class JointOutside:
     balanced: bool = True
     seeds: Sequence[int] = (0, 1, 2)
     jobs: int = 1
+    found: str = "runs/joint_outside.jsonl"
 
     def __post_init__(self) -> None:
         JointComparison(task=self.task, methods=self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
@@ -89,65 +96,96 @@ class JointOutside:
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (accuracy, calibration, and by score how rows outside are told) and samples of every class."""
-        task = load_task(self.task, "test")
-        others = {name: OUTSIDE[name](task) for name in self.outside}
-        figures: dict[str, Any] = {key: {} for key in ("accuracy", "ece", "nll", "brier", "seconds", "diverged")}
-        figures |= {"auroc": {}, "average_precision": {}, "missed_at_95": {}}
+        task, notes = load_task(self.task, "test"), Notes(Path(self.found))
+        figures: dict[str, Any] = {key: {} for key in (*_SCORES, "after_temperature", "seconds", "diverged", *_TOLD)}
         picture: Figure | None = None
-        answers = by_method(run_or_none, task, self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
+        answers = by_method(
+            _judged,
+            task,
+            self.methods,
+            about={
+                "experiment": "joint_outside",
+                "task": self.task,
+                "outside": list(self.outside),
+                "samples_of": self.samples_of,
+            },
+            balanced=self.balanced,
+            seeds=self.seeds,
+            jobs=self.jobs,
+            notes=notes,
+        )
         for labels, name, by_seed in answers:
             label = name if len(self.methods) == 1 else f"{name}, {labels}"
-            runs = [run for run in by_seed if run is not None]
-            figures["diverged"][label] = len(by_seed) - len(runs)
-            if not runs:
+            figures["diverged"][label] = sum(found is None for found in by_seed)
+            if figures["diverged"][label] == len(by_seed):
                 continue
-            fitted = [run.fitted for run in runs]
-            rates = [rate(task, run.logits) for run in runs]
-            for key in ("accuracy", "ece", "nll", "brier"):
-                figures[key][label] = mean_and_deviation([getattr(found, key) for found in rates])
-            figures["seconds"][label] = mean_and_deviation([run.seconds for run in runs])
-            self._told(figures, label, task, others, fitted)
+            for key in _SCORES:
+                figures[key][label] = _over(by_seed, "scores", key)
+                figures["after_temperature"].setdefault(key, {})[label] = _over(by_seed, "after_temperature", key)
+            figures["seconds"][label] = _over(by_seed, "seconds")
+            self._told(figures, label, by_seed)
             if name == self.samples_of and picture is None:
-                picture = _samples(fitted[0], task.classes, label)
+                picture = _grid(next(found["samples"] for found in by_seed if found is not None), label)
         if picture is None:
             raise TrainingDivergedError(f"{self.samples_of} diverged with every seed; lower its learning rate")
         figures["jobs"] = self.jobs
+        figures["taken_up"] = len(self.seeds) * sum(map(len, self.methods.values())) - notes.added
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
         return figures, picture
 
-    def _told(
-        self, figures: dict[str, Any], label: str, task: Task, others: Mapping[str, Tensor], fitted: Sequence[Any]
-    ) -> None:
-        inside = [_scores(network, task.x_judged) for network in fitted]
-        for name, rows in others.items():
-            outside = [_scores(network, rows) for network in fitted]
+    def _told(self, figures: dict[str, Any], label: str, by_seed: Sequence[Mapping[str, Any] | None]) -> None:
+        for name in self.outside:
             for score in OutlierScores._fields:
-                found = [
-                    anomaly_scores(
-                        torch.cat([getattr(a, score), getattr(b, score)]),
-                        torch.arange(len(a[0]) + len(b[0])) >= len(a[0]),
-                    )
-                    for a, b in zip(inside, outside, strict=True)
-                ]
-                for key in ("auroc", "average_precision", "missed_at_95"):
-                    values = mean_and_deviation([getattr(one, key) for one in found])
-                    figures[key].setdefault(name, {}).setdefault(score, {})[label] = values
-                print(  # noqa: T201
-                    f"{label}, {name} by {score}: AUROC {figures['auroc'][name][score][label]['mean']:.4f}", flush=True
-                )
+                for key in _TOLD:
+                    found = _over(by_seed, "told", name, score, key)
+                    figures[key].setdefault(name, {}).setdefault(score, {})[label] = found
+                told = figures["auroc"][name][score][label]["mean"]
+                print(f"{label}, {name} by {score}: AUROC {told:.4f}", flush=True)  # noqa: T201
+
+
+def _over(by_seed: Sequence[Mapping[str, Any] | None], *path: str) -> dict[str, Any]:
+    """What lies at this path of every seed's answer."""
+    values: list[Any] = [None if found is None else reduce(getitem, path, found) for found in by_seed]
+    return mean_and_deviation(values)
+
+
+def _judged(task: Task, run: Run, question: Mapping[str, Any]) -> dict[str, Any]:
+    network = run.fitted
+    assert isinstance(network, FittedNetwork)  # __post_init__ has looked
+    inside, told = _scores(network, task.x_judged), {}
+    for name in question["outside"]:
+        outside = _scores(network, OUTSIDE[name](task))
+        told[name] = {
+            score: {key: getattr(found, key) for key in _TOLD}
+            for score, found in ((score, _anomalies(inside, outside, score)) for score in OutlierScores._fields)
+        }
+    answer = {**scores(task, run, question), "told": told}
+    if question["name"] == question["samples_of"]:
+        answer["samples"] = _samples(network, task.classes).tolist()
+    return answer
+
+
+def _anomalies(inside: OutlierScores, outside: OutlierScores, score: str) -> AnomalyScores:
+    both = torch.cat([getattr(inside, score), getattr(outside, score)])
+    return anomaly_scores(both, torch.arange(len(both)) >= len(inside.energy))
 
 
 def _scores(network: FittedNetwork, x: Tensor) -> OutlierScores:
     return outlier_scores(network.energy, network.coordinates(x))
 
 
-def _samples(network: Any, classes: int, label: str) -> Figure:
-    assert isinstance(network, FittedNetwork) and network.generator is not None  # __post_init__ has looked
+def _samples(network: FittedNetwork, classes: int) -> Tensor:
+    """Images of every class, ``(K * 12, C, H, W)``, of bytes."""
+    assert network.generator is not None  # __post_init__ has looked
     source = torch.Generator().manual_seed(0)
     net = network.generator.eval()
     net.recalibrate(256, generator=source)
     with torch.no_grad():
         draws = net.sample(_DRAWS, generator=source).x
-    rows = [resample_class(network.energy, draws, y, _SHOWN, generator=source).x for y in range(classes)]
+    images = [resample_class(network.energy, draws, y, _SHOWN, generator=source).x for y in range(classes)]
+    return ((torch.cat(images) + 1) * 127.5).round().clamp(0, 255).byte()
+
+
+def _grid(samples: Sequence[Any], label: str) -> Figure:
     title = f"Samples of each class by {label.replace('_', ' ')}"
-    return plotting.image_grid(torch.cat(rows), columns=_SHOWN, low=-1.0, high=1.0, title=title)
+    return plotting.image_grid(torch.tensor(samples).float(), columns=_SHOWN, low=0.0, high=255.0, title=title)

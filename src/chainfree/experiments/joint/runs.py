@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple, TypeVar
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,23 +17,21 @@ from ...engine import TrainingDivergedError
 from ...evaluation import ClassifierScores, classifier_scores
 from .jobs import side_by_side
 from .methods import Fitted, method
+from .notes import Notes
 from .tasks import Task, labelled_at_random
 
 __all__ = [
     "ALL",
-    "Outcome",
+    "Judge",
     "Run",
     "by_method",
     "mean_and_deviation",
-    "outcome_or_none",
     "rate",
     "require_methods",
-    "run_or_none",
+    "scores",
     "trained",
     "without_temperature",
 ]
-
-Answer = TypeVar("Answer")
 
 ALL = "all"  # in the place of a number of labels
 
@@ -50,11 +50,7 @@ class Run(NamedTuple):
     seconds: float
 
 
-class Outcome(NamedTuple):
-    """A :class:`Run` without its classifier."""
-
-    logits: Tensor
-    seconds: float
+Judge: TypeAlias = Callable[[Task, Run, Mapping[str, Any]], dict[str, Any]]
 
 
 def trained(task: Task, settings: Mapping[str, Any], labels: str, *, balanced: bool, seed: int) -> Run:
@@ -66,50 +62,55 @@ def trained(task: Task, settings: Mapping[str, Any], labels: str, *, balanced: b
     return Run(fitted, fitted.logits(task.x_judged), seconds)
 
 
-def run_or_none(task: Task, settings: Mapping[str, Any], labels: str, balanced: bool, seed: int) -> Run | None:
-    """What :func:`trained` gives, or ``None`` where training diverges, which is said."""
-    try:
-        return trained(task, settings, labels, balanced=balanced, seed=seed)
-    except TrainingDivergedError as error:
-        print(f"seed {seed}: {error}", flush=True)  # noqa: T201
-        return None
-
-
-def outcome_or_none(task: Task, settings: Mapping[str, Any], labels: str, balanced: bool, seed: int) -> Outcome | None:
-    """What :func:`run_or_none` gives without the classifier, which may be large to send to another process."""
-    run = run_or_none(task, settings, labels, balanced, seed)
-    return None if run is None else Outcome(run.logits, run.seconds)
-
-
 def by_method(
-    ask: Callable[..., Answer | None],
+    judge: Judge,
     task: Task,
     methods: Mapping[str, Mapping[str, Mapping[str, Any]]],
     *,
+    about: Mapping[str, Any],
     balanced: bool,
     seeds: Sequence[int],
     jobs: int,
-) -> Iterator[tuple[str, str, list[Answer | None]]]:
-    """Number of labels, name, and the answers for all seeds, as soon as they are there.
+    notes: Notes,
+) -> Iterator[tuple[str, str, list[dict[str, Any] | None]]]:
+    """Number of labels, name and what ``judge`` finds for all seeds, ``None`` where training diverged.
 
     Args:
-        ask: :func:`run_or_none` or :func:`outcome_or_none`.
+        judge: a function of a module that takes the task, the training and the question: ``about`` with ``labels``, ``name``,
+            ``settings``, ``balanced`` and ``seed``. What it gives has to be JSON.
+        about: what else the answers depend on.
         jobs: see :func:`chainfree.experiments.joint.jobs.side_by_side`.
+        notes: of what was answered before, and what is answered now.
     """
-    names = [(labels, name) for labels, named in methods.items() for name in named]
-    asked = [
-        (task, without_temperature(methods[labels][name]), labels, balanced, seed)
-        for labels, name in names
-        for seed in seeds
-    ]
-    known: dict[int, Answer | None] = {}
-    given = 0
-    with closing(side_by_side(ask, asked, jobs=jobs)) as answers:
-        for index, answer in answers:
-            known[index] = answer
-            while all(given * len(seeds) + seed in known for seed in range(len(seeds))):
-                yield *names[given], [known.pop(given * len(seeds) + seed) for seed in range(len(seeds))]
-                given += 1
+    questions = {
+        (labels, name): [
+            {**about, "labels": labels, "name": name, "settings": dict(settings), "balanced": balanced, "seed": seed}
+            for seed in seeds
+        ]
+        for labels, named in methods.items()
+        for name, settings in named.items()
+    }
+    missing = [question for asked in questions.values() for question in asked if question not in notes]
+    waiting = deque(questions.items())
+    with closing(side_by_side(_answer, [(judge, task, question) for question in missing], jobs=jobs)) as answers:
+        for index, answer in chain([(-1, {})], answers):  # first what is known already
+            if index >= 0:
+                notes.add(missing[index], answer)
+            while waiting and all(question in notes for question in waiting[0][1]):
+                (labels, name), asked = waiting.popleft()
+                found = [notes[question] for question in asked]
+                yield labels, name, [None if "diverged" in one else one for one in found]
+
+
+def _answer(judge: Judge, task: Task, question: Mapping[str, Any]) -> dict[str, Any]:
+    settings, labels, balanced, seed = (question[key] for key in ("settings", "labels", "balanced", "seed"))
+    try:
+        run = trained(task, without_temperature(settings), labels, balanced=balanced, seed=seed)
+    except TrainingDivergedError as error:
+        message = str(error).partition("\n")[0]
+        print(f"{question['name']}, seed {seed}: {message}", flush=True)  # noqa: T201
+        return {"diverged": message}
+    return judge(task, run, question)
 
 
 def without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,6 +121,16 @@ def without_temperature(settings: Mapping[str, Any]) -> dict[str, Any]:
 def rate(task: Task, logits: Tensor, temperature: float = 1.0) -> ClassifierScores:
     """Scores of the judged rows."""
     return classifier_scores(logits / temperature, task.y_judged)
+
+
+def scores(task: Task, run: Run, question: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores of the judged rows before and after scaling by the temperature of the settings, and the seconds of fitting."""
+    temperature = question["settings"].get("temperature", 1.0)
+    return {
+        "scores": rate(task, run.logits)._asdict(),
+        "after_temperature": rate(task, run.logits, temperature)._asdict(),
+        "seconds": run.seconds,
+    }
 
 
 def mean_and_deviation(values: Sequence[float | None]) -> dict[str, Any]:

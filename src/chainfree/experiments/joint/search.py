@@ -79,7 +79,13 @@ class JointSearch:
                 scores = [notes[self._question(labels, candidate)] for candidate in candidates(settings)]
                 scored.setdefault(labels, {})[name] = scores
                 chosen.setdefault(labels, {})[name] = choice(scores)
-        figures = {"chosen": chosen, "candidates": scored, "jobs": self.jobs, "rows": [len(task.x), len(task.x_judged)]}
+        figures = {
+            "chosen": chosen,
+            "candidates": scored,
+            "jobs": self.jobs,
+            "taken_up": sum(len(found) for named in scored.values() for found in named.values()) - notes.added,
+            "rows": [len(task.x), len(task.x_judged)],
+        }
         return figures, self._picture(scored)
 
     def _find(self, task: Task, notes: Notes) -> None:
