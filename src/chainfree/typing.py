@@ -104,15 +104,17 @@ class Update:
             since it was made, or autograd raises: after an energy's turn, its energies are evaluated anew.
         metrics: detached 0-d tensors, as in :class:`LossOutput`; a name begins with ``energy`` if and only if it is a mean
             energy in nats, for the guard watches those.
+        limits: magnitudes above which other metrics, by name, are signs of divergence to the guard.
     """
 
     player: str
     loss: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def watched(self) -> dict[str, Tensor]:
-        """What the divergence guard looks at: the loss, and every metric whose name begins with ``energy``.
+        """What the divergence guard looks at: the loss, metrics with limits, and every one whose name begins with ``energy``.
 
         The name alone decides, so that a loss need not say it twice. A mean over no rows is NaN, and to the guard a sign of
         divergence: leave such a metric out.
@@ -120,8 +122,10 @@ class Update:
         >>> sorted(Update("energy", torch.ones(()), {"energy_data": torch.ones(()), "accuracy": torch.ones(())}).watched)
         ['energy_data', 'loss']
         """
-        energies = {name: value for name, value in self.metrics.items() if name.startswith("energy")}
-        return {"loss": self.loss.detach(), **energies}
+        watched = {
+            name: value for name, value in self.metrics.items() if name.startswith("energy") or name in self.limits
+        }
+        return {"loss": self.loss.detach(), **watched}
 
 
 class Objective(Protocol):

@@ -26,7 +26,7 @@ from chainfree.engine import (
     load_checkpoint,
 )
 from chainfree.engine import recovery as recovery_module
-from chainfree.engine.guard import Watch
+from chainfree.engine.guard import Symptom, Watch
 from chainfree.typing import Batch, Energy, LossOutput, Update
 
 
@@ -490,6 +490,21 @@ def test_on_the_cpu_a_symptom_is_seen_at_once() -> None:
     symptom = watch.sees(_update(1.0, energy_data=math.inf), 4)
     assert symptom is not None and str(symptom) == "energy_data of player 'energy' was inf at step 4"
     assert watch.looks(5) is None
+
+
+@pytest.mark.parametrize("device", [CUDA, torch.device("cpu")])
+def test_an_objective_may_set_a_limit_for_any_metric(device: torch.device) -> None:
+    watch = Watch(Guard(limit=1e6), device)
+
+    def seen(excess: float, step: int) -> Symptom | None:
+        metrics = {"excess": torch.tensor(excess), "accuracy": torch.tensor(1e9)}
+        update = Update("energy", torch.tensor(1.0, requires_grad=True), metrics, {"excess": 100.0})
+        return watch.sees(update, step) or watch.looks(step)
+
+    assert seen(99.0, 0) is None
+    symptom = seen(101.0, 1)
+    assert symptom is not None and str(symptom) == "excess of player 'energy' was 101 at step 1"
+    assert seen(99.0, 2) is None
 
 
 def test_notes_hold_no_graph_and_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

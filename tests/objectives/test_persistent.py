@@ -75,6 +75,22 @@ def test_squared_energies_are_added_at_data_and_chains() -> None:
     torch.testing.assert_close(losses[1] - losses[0], expected)
 
 
+def test_chains_that_their_steps_throw_uphill_are_divergence() -> None:
+    """An unadjusted step h on curvature k multiplies by 1 - h k / 2."""
+    data = torch.randn(200, 1, generator=_seeded(1))
+
+    def objective(step_size: float) -> PersistentContrastiveDivergence:
+        start = ReplayBuffer(torch.randn(200, 1, generator=_seeded(2)))
+        return PersistentContrastiveDivergence(start, chain=Chain(steps=8, step_size=step_size))
+
+    for step_size, throws in ((0.1, False), (5.0, True)):
+        (update,) = objective(step_size).updates(Normal(), Batch(data), 0, _seeded())
+        assert (float(update.watched["chains_above"]) > update.limits["chains_above"]) == throws
+    assert cf.Engine(Normal(), objective(0.1), seed=0).fit(cf.batches(data, size=100), steps=2).steps == 2
+    with pytest.raises(cf.engine.TrainingDivergedError, match="chains_above of player 'energy'"):
+        cf.Engine(Normal(), objective(5.0), seed=0).fit(cf.batches(data, size=100), steps=2)
+
+
 def test_settings_are_checked() -> None:
     buffer = ReplayBuffer(torch.zeros(5, 1))
     with pytest.raises(ValueError, match=r"restarts=0\.1, but no density says where"):

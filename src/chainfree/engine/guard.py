@@ -29,7 +29,8 @@ class Guard:
     restored is older than anything bad either way.
 
     Args:
-        limit: magnitude in nats above which a loss or a mean energy counts as runaway.
+        limit: magnitude in nats above which a loss or a mean energy counts as runaway; an objective may know narrower ones of
+            its own (:class:`chainfree.typing.Update`).
         every: steps between good states kept in memory (and between looks, on an accelerator).
         tries: how often the last good state is restored, each time at ``backoff`` times the learning rate, before
             :class:`TrainingDivergedError`. After ``10 * every`` good steps the count starts afresh.
@@ -117,16 +118,18 @@ class Watch:
         self._guard = guard
         self._immediate = device.type == "cpu"
         self._worst: dict[tuple[str, str], Tensor] = {}
+        self._limits: dict[tuple[str, str], float] = {}
 
     def sees(self, update: Update, step: int) -> Symptom | None:
         """A symptom in this update, on the CPU; on an accelerator it is only noted."""
         for quantity, value in update.watched.items():
+            key = (update.player, quantity)
+            self._limits[key] = update.limits.get(quantity, self._guard.limit)
             if self._immediate:
-                symptom = self._judge(update.player, quantity, value.item(), step)
+                symptom = self._judge(key, value.item(), step)
                 if symptom is not None:
                     return symptom
             else:
-                key = (update.player, quantity)
                 # maximum() keeps a NaN once it has one
                 self._worst[key] = torch.maximum(self._worst.get(key, value.abs()), value.abs())
         return None
@@ -134,15 +137,15 @@ class Watch:
     def looks(self, step: int) -> Symptom | None:
         """A symptom among the noted ones: a device-to-host sync, so only every ``guard.every`` steps."""
         worst, self._worst = self._worst, {}
-        for (player, quantity), value in worst.items():
-            symptom = self._judge(player, quantity, value.item(), step)
+        for key, value in worst.items():
+            symptom = self._judge(key, value.item(), step)
             if symptom is not None:
                 return symptom
         return None
 
-    def _judge(self, player: str, quantity: str, value: float, step: int) -> Symptom | None:
-        healthy = math.isfinite(value) and abs(value) <= self._guard.limit
-        return None if healthy else Symptom(player, quantity, value, step)
+    def _judge(self, key: tuple[str, str], value: float, step: int) -> Symptom | None:
+        healthy = math.isfinite(value) and abs(value) <= self._limits[key]
+        return None if healthy else Symptom(*key, value, step)
 
 
 def non_finite_rows(batch: Batch) -> int:

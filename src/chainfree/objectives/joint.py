@@ -152,7 +152,7 @@ class Joint(nn.Module):
             loss, metrics = self._classes(energy, batch, generator)
             loss = self.marginal_weight * update.loss + loss
             marginal = {"marginal_loss" if name == "loss" else name: value for name, value in update.metrics.items()}
-            yield Update("energy", loss, {**marginal, **metrics, "loss": loss.detach()})
+            yield Update("energy", loss, {**marginal, **metrics, "loss": loss.detach()}, update.limits)
 
     def _classes(self, energy: Energy, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         joint = cast(JointEnergy, energy)  # players() has looked; compiled, it is of another type

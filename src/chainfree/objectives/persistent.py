@@ -22,6 +22,8 @@ from .parameters import trainable
 
 __all__ = ["PersistentContrastiveDivergence"]
 
+_RUNAWAY = 100.0  # nats a feature above the data; ten standard deviations off in every direction are half of it
+
 
 class PersistentContrastiveDivergence(nn.Module):
     r"""Energies of data less those of chains from a replay buffer, which take a few steps a round and are put back.
@@ -30,6 +32,10 @@ class PersistentContrastiveDivergence(nn.Module):
 
     The gradient is that of the log-likelihood as far as the chains are draws of the energy: they must keep up with it, which
     asks for a slow learner; steps that are not adjusted are off by their size; and chains that start anew are not yet there.
+
+    Where the energy has become steeper than the steps are short, these throw the chains uphill, the loss rewards it, and
+    everything else that the network has learned is lost long before a loss is infinite. The guard therefore takes chains a
+    hundred nats a feature above the data for divergence.
 
     One player, ``energy``. The chains are a buffer of this module, so every checkpoint holds them.
 
@@ -91,4 +97,5 @@ class PersistentContrastiveDivergence(nn.Module):
             "energy_data": found.data.detach().mean(),
             "energy_samples": found.samples.detach().mean(),
         }
-        yield Update("energy", found.loss, metrics)
+        metrics["chains_above"] = (metrics["energy_samples"] - metrics["energy_data"]) / batch.x[0].numel()
+        yield Update("energy", found.loss, metrics, {"chains_above": _RUNAWAY})
