@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from chainfree.checks import ContractError
 from chainfree.energies import MLP, ConvNet, GaussianClasses, JointEnergy
-from chainfree.evaluation import anomaly_scores, outlier_scores
+from chainfree.evaluation import anomaly_scores, log_doubt, outlier_scores
 
 MEANS = torch.tensor([[-2.0, 0.0], [2.0, 1.0], [0.0, 3.0]], dtype=torch.float64)
 COVARIANCE = torch.tensor([[1.0, 0.4], [0.4, 0.8]], dtype=torch.float64)
@@ -98,3 +99,14 @@ def test_what_cannot_be_scored_is_refused(x: Tensor, options: Any, error: type[E
     energy = JointEnergy(MLP(2, width=4, outputs=3), classes=3)
     with pytest.raises(error, match=words):
         outlier_scores(energy, x, **options)
+
+
+def test_doubt_is_told_where_probabilities_round_to_one() -> None:
+    torch.testing.assert_close(
+        log_doubt(torch.tensor([[0.0, 0.0], [300.0, 0.0]])), torch.tensor([-math.log(2), -300.0]).double()
+    )
+    logits = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(log_doubt(logits), (1 - logits.softmax(1).amax(1)).log())
+    for shape in ((3,), (3, 1)):
+        with pytest.raises(ValueError, match="K at least 2"):
+            log_doubt(torch.zeros(shape))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checks import require_floats, require_positive_int
 from ..energies.classifier import JointEnergy
 
-__all__ = ["OutlierScores", "outlier_scores"]
+__all__ = ["OutlierScores", "log_doubt", "outlier_scores"]
 
 
 class OutlierScores(NamedTuple):
@@ -32,6 +32,21 @@ class OutlierScores(NamedTuple):
     max_probability: Tensor
     energy: Tensor
     gradient_norm: Tensor
+
+
+def log_doubt(logits: Tensor) -> Tensor:
+    r""":math:`\log(1 - \max_y p(y \mid x))` in nats, ``(N, K) -> (N,)``.
+
+    In double precision, from the other classes: one minus a probability near one would round to zero.
+
+    Raises:
+        ValueError: no table of at least two logits a row.
+    """
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise ValueError(f"logits must be (N, K) with K at least 2, got shape {tuple(logits.shape)}")
+    known = logits.double()
+    others = known.scatter(1, known.argmax(1, keepdim=True), -torch.inf)
+    return torch.logsumexp(others, dim=1) - torch.logsumexp(known, dim=1)
 
 
 def outlier_scores(energy: JointEnergy, x: Tensor, *, batch: int = 1000) -> OutlierScores:
@@ -60,7 +75,4 @@ def _of_part(energy: JointEnergy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits = energy.logits(rows)
         values = -torch.logsumexp(logits, dim=1)
         (gradient,) = torch.autograd.grad(values.sum(), rows)
-    known = logits.detach().double()
-    others = known.scatter(1, known.argmax(1, keepdim=True), -torch.inf)
-    unsure = torch.logsumexp(others, dim=1) - torch.logsumexp(known, dim=1)
-    return unsure, values.detach(), gradient.flatten(1).norm(dim=1)
+    return log_doubt(logits.detach()), values.detach(), gradient.flatten(1).norm(dim=1)

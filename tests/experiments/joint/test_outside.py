@@ -18,19 +18,30 @@ def test_rows_outside_are_told_by_every_score(monkeypatch: pytest.MonkeyPatch) -
     experiment = JointOutside(
         task="halves",
         outside=["dark"],
-        methods={"all": {"supervised": small, "vera": vera}},
+        methods={
+            "all": {
+                "supervised": small,
+                "vera": vera,
+                "normal": {"kind": "normal_classes"},
+                "discriminant": {"kind": "discriminant"},
+            }
+        },
         samples_of="vera",
         seeds=(0, 1),
     )
     figures, picture = experiment.run()
     for key in ("auroc", "average_precision", "missed_at_95"):
         assert set(figures[key]["dark"]) == {"max_probability", "energy", "gradient_norm"}
-        for by_method in figures[key]["dark"].values():
-            assert set(by_method) == {"supervised", "vera"}
+        for score, by_method in figures[key]["dark"].items():
+            only_classes = {"discriminant"} if score == "max_probability" else set()
+            assert set(by_method) == {"supervised", "vera", "normal"} | only_classes
             assert all(0 <= found["mean"] <= 1 and len(found["seeds"]) == 2 for found in by_method.values())
     assert figures["accuracy"]["supervised"]["mean"] > 0.95
     # a supervised network is least sure of what is neither half
     assert figures["auroc"]["dark"]["max_probability"]["supervised"]["mean"] > 0.9
+    # dark everywhere is far from either half's normal, and on the border between them
+    assert figures["auroc"]["dark"]["energy"]["normal"]["mean"] > 0.99
+    assert figures["auroc"]["dark"]["max_probability"]["discriminant"]["mean"] > 0.9
     # a density of halves does not hold what has none
     assert figures["auroc"]["dark"]["energy"]["vera"]["mean"] > 0.9
     assert isinstance(picture, Figure)
@@ -39,7 +50,7 @@ def test_rows_outside_are_told_by_every_score(monkeypatch: pytest.MonkeyPatch) -
 def test_what_has_no_energy_or_no_samples_is_refused() -> None:
     network = {"all": {"a": {"kind": "network"}}}
     for methods, names, samples, words in (
-        ({"all": {"a": {"kind": "discriminant"}}}, ["mnist"], "a", "only networks have energies"),
+        ({"all": {"a": {"kind": "discriminant"}}}, ["mnist"], "a", "samples_of must be a method with a generator"),
         (network, ["cats"], "a", "outside must be some of"),
         (network, [], "a", "outside must be some of"),
         (network, ["mnist"], "b", "samples_of must be a method with a generator"),

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...checks import require_in_unit_interval, require_positive_int
-from ...energies import GaussianClasses
+from ...energies import GaussianClasses, JointEnergy
 
 __all__ = ["FittedClasses", "NormalClasses"]
 
 
-@dataclass(frozen=True)
-class FittedClasses:
-    """What came out."""
+class FittedClasses(nn.Module):
+    """What came out.
 
-    classes: GaussianClasses
+    Args:
+        classes: over flat rows.
+    """
+
+    def __init__(self, classes: GaussianClasses) -> None:
+        super().__init__()
+        self.classes = classes
 
     def logits(self, x: Tensor, /) -> Tensor:
-        """Log-densities of rows and classes in nats, ``(N, D) -> (N, K)``."""
-        return self.classes.log_joint(x.double())
+        """Log-densities of rows and classes in nats, ``(N, *event) -> (N, K)``."""
+        return self.classes.log_joint(x.flatten(1).double())
+
+    forward = logits
+
+    @property
+    def energy(self) -> JointEnergy:
+        """Of rows ``(N, *event)``, normalised."""
+        return JointEnergy(self, len(self.classes.log_weights))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,4 +49,6 @@ class NormalClasses:
 
     def fit(self, x: Tensor, y: Tensor, *, classes: int, seed: int) -> FittedClasses:
         """See :class:`chainfree.experiments.joint.methods.Method`."""
-        return FittedClasses(GaussianClasses.fit(x.double(), y, em_steps=self.em_steps, shrinkage=self.shrinkage))
+        return FittedClasses(
+            GaussianClasses.fit(x.flatten(1).double(), y, em_steps=self.em_steps, shrinkage=self.shrinkage)
+        )

@@ -16,11 +16,13 @@ from torch import Tensor
 from ... import plotting
 from ...datasets import load_mnist
 from ...engine import TrainingDivergedError
-from ...evaluation import AnomalyScores, OutlierScores, anomaly_scores, outlier_scores
+from ...evaluation import anomaly_scores, log_doubt, outlier_scores
 from ...samplers import resample_class
 from ..checks import require_seeds
 from .comparison import JointComparison
+from .methods import Fitted
 from .networks import FittedNetwork
+from .normal_classes import FittedClasses
 from .notes import Notes
 from .runs import Run, by_method, mean_and_deviation, scores
 from .tasks import IMAGES, Task, load_task, require_task
@@ -62,7 +64,8 @@ class JointOutside:
     Args:
         task: images that are learned from.
         outside: names of images that are not.
-        methods: networks, by number of labels and name, as in :class:`JointComparison`.
+        methods: by number of labels and name, as in :class:`JointComparison`. Rows are told by energy and slope where a
+            method has a density, by the largest class probability everywhere.
         balanced: as there.
         samples_of: the method with a generator whose samples of every class are the picture.
         seeds: of training.
@@ -86,10 +89,6 @@ class JointOutside:
             raise ValueError(f"mnist has other images than {self.task}; leave it out of outside")
         if not self.outside or not set(self.outside) <= set(OUTSIDE):
             raise ValueError(f"outside must be some of {', '.join(OUTSIDE)}, got {list(self.outside)!r}")
-        for named in self.methods.values():
-            for name, settings in named.items():
-                if settings["kind"] != "network":
-                    raise ValueError(f"{name} is a {settings['kind']}; only networks have energies")
         shown = [named[self.samples_of] for named in self.methods.values() if self.samples_of in named]
         if not shown or shown[0].get("marginal") not in ("vera", "meg"):
             raise ValueError(f"samples_of must be a method with a generator, by vera or meg, got {self.samples_of!r}")
@@ -135,7 +134,8 @@ class JointOutside:
 
     def _told(self, figures: dict[str, Any], label: str, by_seed: Sequence[Mapping[str, Any] | None]) -> None:
         for name in self.outside:
-            for score in OutlierScores._fields:
+            first = next(found for found in by_seed if found is not None)
+            for score in first["told"][name]:
                 for key in _TOLD:
                     found = _over(by_seed, "told", name, score, key)
                     figures[key].setdefault(name, {}).setdefault(score, {})[label] = found
@@ -150,28 +150,29 @@ def _over(by_seed: Sequence[Mapping[str, Any] | None], *path: str) -> dict[str, 
 
 
 def _judged(task: Task, run: Run, question: Mapping[str, Any]) -> dict[str, Any]:
-    network = run.fitted
-    assert isinstance(network, FittedNetwork)  # __post_init__ has looked
-    inside, told = _scores(network, task.x_judged), {}
+    inside, told = _scores(run.fitted, task.x_judged), {}
     for name in question["outside"]:
-        outside = _scores(network, OUTSIDE[name](task))
-        told[name] = {
-            score: {key: getattr(found, key) for key in _TOLD}
-            for score, found in ((score, _anomalies(inside, outside, score)) for score in OutlierScores._fields)
-        }
+        outside = _scores(run.fitted, OUTSIDE[name](task))
+        told[name] = {score: _told(inside[score], outside[score]) for score in inside}
     answer = {**scores(task, run, question), "told": told}
     if question["name"] == question["samples_of"]:
-        answer["samples"] = _samples(network, task.classes).tolist()
+        assert isinstance(run.fitted, FittedNetwork)  # __post_init__ has looked
+        answer["samples"] = _samples(run.fitted, task.classes).tolist()
     return answer
 
 
-def _anomalies(inside: OutlierScores, outside: OutlierScores, score: str) -> AnomalyScores:
-    both = torch.cat([getattr(inside, score), getattr(outside, score)])
-    return anomaly_scores(both, torch.arange(len(both)) >= len(inside.energy))
+def _told(inside: Tensor, outside: Tensor) -> dict[str, float]:
+    found = anomaly_scores(torch.cat([inside, outside]), torch.arange(len(inside) + len(outside)) >= len(inside))
+    return {key: getattr(found, key) for key in _TOLD}
 
 
-def _scores(network: FittedNetwork, x: Tensor) -> OutlierScores:
-    return outlier_scores(network.energy, network.coordinates(x))
+def _scores(fitted: Fitted, x: Tensor) -> dict[str, Tensor]:
+    """By name; what has no density of rows has one only."""
+    if isinstance(fitted, FittedNetwork):
+        return outlier_scores(fitted.energy, fitted.coordinates(x))._asdict()
+    if isinstance(fitted, FittedClasses):
+        return outlier_scores(fitted.energy, x)._asdict()
+    return {"max_probability": log_doubt(fitted.logits(x))}
 
 
 def _samples(network: FittedNetwork, classes: int) -> Tensor:
