@@ -8,7 +8,19 @@ from scipy import stats
 from torch import Tensor
 
 from chainfree import perturbations
-from chainfree.perturbations import Gaussian, LogUniform, MeanPool, OrnsteinUhlenbeck, Perturbation
+from chainfree.perturbations import (
+    Absorbing,
+    Bernoulli,
+    Gaussian,
+    LogUniform,
+    MeanPool,
+    Mixed,
+    OneSite,
+    OrderedHeatKernel,
+    OrnsteinUhlenbeck,
+    Perturbation,
+    UniformHeatKernel,
+)
 
 CASES: dict[str, tuple[Perturbation, tuple[int, ...]]] = {
     "gaussian": (Gaussian(t=0.5), (3,)),
@@ -22,6 +34,38 @@ CASES: dict[str, tuple[Perturbation, tuple[int, ...]]] = {
     "mean-pool": (MeanPool(window=2, t=0.5), (1, 4, 6)),
 }
 
+ALL_TIMES = LogUniform(low=0.1, high=2.0)
+# of bits, which are codes of all of them; their laws are in tests/perturbations/test_discrete.py
+DISCRETE: dict[str, tuple[Perturbation, tuple[int, ...]]] = {
+    "bernoulli": (Bernoulli(epsilon=0.3), (5,)),
+    "bernoulli-images": (Bernoulli(epsilon=0.3), (1, 4, 4)),
+    "one-site": (OneSite(categories=(3, 2, 4)), (3,)),
+    "one-site-images": (OneSite(categories=2), (1, 4, 4)),
+    "uniform": (UniformHeatKernel(categories=3, t=0.5), (5,)),
+    "uniform-each": (UniformHeatKernel(categories=(3, 2, 4), t=0.5), (3,)),
+    "uniform-all-times": (UniformHeatKernel(categories=3, t=ALL_TIMES), (5,)),
+    "ordinal": (OrderedHeatKernel(categories=4, order="ordinal", t=0.5), (5,)),
+    "cyclic": (OrderedHeatKernel(categories=4, order="cyclic", t=0.5), (2, 3)),
+    "ordinal-all-times": (OrderedHeatKernel(categories=4, order="ordinal", t=ALL_TIMES), (5,)),
+    "absorbing": (Absorbing(categories=(3, 2, 4)), (3,)),
+    "mixed": (
+        Mixed(
+            parts=[
+                ([0, 3], Gaussian(t=LogUniform(low=0.1, high=1.0))),
+                ([1], UniformHeatKernel(categories=3)),
+                ([2, 4], OrderedHeatKernel(categories=2, order="ordinal", t=ALL_TIMES)),
+            ],
+            width=5,
+        ),
+        (5,),
+    ),
+}
+
+
+@pytest.fixture(params=[*CASES, *DISCRETE], ids=str)
+def any_case(request: pytest.FixtureRequest) -> tuple[Perturbation, tuple[int, ...]]:
+    return (CASES | DISCRETE)[request.param]
+
 
 @pytest.fixture(params=CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> tuple[Perturbation, tuple[int, ...]]:
@@ -32,18 +76,23 @@ def _seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def _bits(rows: int, event: tuple[int, ...]) -> Tensor:
+    """Rows for any perturbation."""
+    return torch.randint(2, (rows, *event), generator=_seeded(9)).float()
+
+
 def test_no_perturbation_is_left_out() -> None:
     # records and protocols are no perturbations; kernels of pairs have tests/perturbations/test_pairs.py
     others = {"LogUniform", "Perturbation", "Perturbed", "JumpPairs", "LocalPairs", "PairKernel", "Pairs"}
     exported = set(perturbations.__all__) - others
-    assert exported == {type(perturbation).__name__ for perturbation, _ in CASES.values()}
+    assert exported == {type(perturbation).__name__ for perturbation, _ in (CASES | DISCRETE).values()}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_shapes_and_types(case: tuple[Perturbation, tuple[int, ...]], dtype: torch.dtype, rows: int) -> None:
-    perturbation, event = case
-    x = torch.randn(rows, *event, dtype=dtype)
+def test_shapes_and_types(any_case: tuple[Perturbation, tuple[int, ...]], dtype: torch.dtype, rows: int) -> None:
+    perturbation, event = any_case
+    x = _bits(rows, event).to(dtype)
     perturbed = perturbation.perturb(x, generator=_seeded())
     recovered = perturbation.recover(perturbed, 4, generator=_seeded(1))
     assert perturbed.y.dtype == recovered.dtype == dtype
@@ -52,9 +101,9 @@ def test_shapes_and_types(case: tuple[Perturbation, tuple[int, ...]], dtype: tor
         assert torch.broadcast_shapes(perturbed.scale.shape, perturbed.y.shape) == perturbed.y.shape
 
 
-def test_the_generator_decides_everything(case: tuple[Perturbation, tuple[int, ...]]) -> None:
-    perturbation, event = case
-    x = torch.randn(5, *event, generator=_seeded(9))
+def test_the_generator_decides_everything(any_case: tuple[Perturbation, tuple[int, ...]]) -> None:
+    perturbation, event = any_case
+    x = _bits(40, event)
     kept = x.clone()
 
     def both(seed: int) -> tuple[Tensor, Tensor]:
@@ -70,9 +119,9 @@ def test_the_generator_decides_everything(case: tuple[Perturbation, tuple[int, .
     assert torch.equal(x, kept)
 
 
-def test_without_a_generator_the_global_one_is_used(case: tuple[Perturbation, tuple[int, ...]]) -> None:
-    perturbation, event = case
-    x = torch.zeros(5, *event)
+def test_without_a_generator_the_global_one_is_used(any_case: tuple[Perturbation, tuple[int, ...]]) -> None:
+    perturbation, event = any_case
+    x = _bits(40, event)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         first = perturbation.recover(perturbation.perturb(x), 2)
