@@ -105,12 +105,19 @@ class Update:
         metrics: detached 0-d tensors, as in :class:`LossOutput`; a name begins with ``energy`` if and only if it is a mean
             energy in nats, for the guard watches those.
         limits: magnitudes above which other metrics, by name, are signs of divergence to the guard.
+
+    Raises:
+        ValueError: a limit of what is no metric.
     """
 
     player: str
     loss: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.limits.keys() <= self.metrics.keys():
+            raise ValueError(f"limits are of metrics, got {sorted(self.limits)} and metrics {sorted(self.metrics)}")
 
     @property
     def watched(self) -> dict[str, Tensor]:

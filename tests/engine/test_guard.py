@@ -505,6 +505,12 @@ def test_an_objective_may_set_a_limit_for_any_metric(device: torch.device) -> No
     symptom = seen(101.0, 1)
     assert symptom is not None and str(symptom) == "excess of player 'energy' was 101 at step 1"
     assert seen(99.0, 2) is None
+    # a guard that is stricter stays so
+    strict = Watch(Guard(limit=50.0), device)
+    update = Update("energy", torch.tensor(1.0), {"excess": torch.tensor(75.0)}, {"excess": 100.0})
+    assert strict.sees(update, 0) or strict.looks(0)
+    with pytest.raises(ValueError, match="limits are of metrics"):
+        Update("energy", torch.tensor(1.0), {"excess": torch.tensor(75.0)}, {"exces": 100.0})
 
 
 def test_notes_hold_no_graph_and_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from chainfree.checks import ContractError
 from chainfree.energies import MLP, ConvNet, GaussianClasses, JointEnergy
-from chainfree.evaluation import anomaly_scores, log_doubt, outlier_scores
+from chainfree.evaluation import anomaly_scores, max_probability_score, outlier_scores
 
 MEANS = torch.tensor([[-2.0, 0.0], [2.0, 1.0], [0.0, 3.0]], dtype=torch.float64)
 COVARIANCE = torch.tensor([[1.0, 0.4], [0.4, 0.8]], dtype=torch.float64)
@@ -103,10 +103,10 @@ def test_what_cannot_be_scored_is_refused(x: Tensor, options: Any, error: type[E
 
 def test_doubt_is_told_where_probabilities_round_to_one() -> None:
     torch.testing.assert_close(
-        log_doubt(torch.tensor([[0.0, 0.0], [300.0, 0.0]])), torch.tensor([-math.log(2), -300.0]).double()
+        max_probability_score(torch.tensor([[0.0, 0.0], [300.0, 0.0]])), torch.tensor([-math.log(2), -300.0]).double()
     )
     logits = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    torch.testing.assert_close(log_doubt(logits), (1 - logits.softmax(1).amax(1)).log())
+    torch.testing.assert_close(max_probability_score(logits), (1 - logits.softmax(1).amax(1)).log())
     for shape in ((3,), (3, 1)):
         with pytest.raises(ValueError, match="K at least 2"):
-            log_doubt(torch.zeros(shape))
+            max_probability_score(torch.zeros(shape))

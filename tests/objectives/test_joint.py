@@ -88,7 +88,7 @@ def test_all_terms_are_added_and_those_without_labels_are_over_the_other_rows(
         class_balance=0.6,
         class_shares=(0.5, 0.3, 0.2),
         virtual_adversarial=VirtualAdversarial(radius=0.2, weight=0.4),
-        energy_square=0.05,
+        level_weight=0.05,
     )
     update = _only(objective, energy, batch)
     assert batch.y is not None
@@ -109,6 +109,20 @@ def test_all_terms_are_added_and_those_without_labels_are_over_the_other_rows(
     torch.testing.assert_close(update.metrics["loss"], expected.detach())
     torch.testing.assert_close(update.metrics["marginal_loss"], loss(energy, others).loss.detach())
     assert {"cross_entropy", "accuracy", "class_entropy", "virtual_adversarial"} <= set(update.metrics)
+
+
+def test_limits_of_the_marginal_reach_the_guard(energy: JointEnergy, batch: Batch) -> None:
+    class Limited:
+        def players(self, energy: nn.Module) -> Any:
+            return {"energy": list(energy.parameters())}
+
+        def updates(self, energy: Energy, batch: Batch, step: int, generator: torch.Generator) -> Any:
+            loss = energy(batch.x).mean()
+            yield Update("energy", loss, {"loss": loss.detach(), "excess": loss.detach()}, {"excess": 7.0, "loss": 5.0})
+
+    update = _only(Joint(Limited()), energy, batch)
+    assert update.limits == {"excess": 7.0, "marginal_loss": 5.0}
+    assert {"excess", "marginal_loss"} <= set(update.watched)
 
 
 def test_rows_and_classes_share_most_information_where_answers_are_sure_and_balanced(
@@ -134,7 +148,7 @@ def test_the_level_of_a_tilt_is_held_to_its_base_s(batch: Batch) -> None:
     base = GaussianClasses(torch.randn(3, 2).double(), torch.eye(2).double(), torch.ones(3).double())
     tilt = JointEnergy(TiltedLogits(base, MLP(2, width=8, outputs=3).double()), classes=3)
     loss = cf.losses.ScoreMatching()
-    plain, held = Joint(loss, energy_square=0.0), Joint(loss, energy_square=2.0)
+    plain, held = Joint(loss, level_weight=0.0), Joint(loss, level_weight=2.0)
     # it has not moved yet, so there is nothing to hold
     torch.testing.assert_close(_only(held, tilt, batch).loss, _only(plain, tilt, batch).loss)
     with torch.no_grad():
@@ -150,7 +164,7 @@ def test_any_training_of_the_marginal_goes_with_the_classes(
 ) -> None:
     given = Batch(batch.x, batch.y, labelled)
     marginal = MARGINALS[name]()
-    objective = Joint(marginal, class_entropy=0.1, class_balance=0.1, energy_square=0.0)
+    objective = Joint(marginal, class_entropy=0.1, class_balance=0.1, level_weight=0.0)
     others = objective.marginal
     assert others is not None
     state = copy.deepcopy(objective.state_dict())
@@ -173,7 +187,7 @@ def test_the_marginal_may_have_fewer_rows_than_the_classes(energy: JointEnergy, 
 
     given = Batch(batch.x, batch.y, 2)
     terms = _only(Joint(None, class_entropy=1.0), energy, given).loss
-    found = _only(Joint(loss, marginal_rows=3, class_entropy=1.0, energy_square=0.0), energy, given).loss
+    found = _only(Joint(loss, marginal_rows=3, class_entropy=1.0, level_weight=0.0), energy, given).loss
     assert rows == [3]
     torch.testing.assert_close(found - terms, energy(batch.x[2:5]).mean())
     with pytest.raises(ValueError, match="marginal_rows"):
@@ -197,7 +211,7 @@ def test_only_joint_energies_have_classes() -> None:
         {"classification": -1.0},
         {"marginal_weight": -1.0},
         {"class_entropy": float("nan")},
-        {"energy_square": -1.0},
+        {"level_weight": -1.0},
     ):
         with pytest.raises(ValueError, match="must be"):
             Joint(None, **wrong)  # type: ignore[arg-type]

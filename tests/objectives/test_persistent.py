@@ -91,6 +91,20 @@ def test_chains_that_their_steps_throw_uphill_are_divergence() -> None:
         cf.Engine(Normal(), objective(5.0), seed=0).fit(cf.batches(data, size=100), steps=2)
 
 
+def test_a_few_rows_or_chains_far_out_are_none() -> None:
+    energy = Gaussian(torch.zeros(1), 1e-4 * torch.eye(1)).requires_grad_()
+    near = 0.01 * torch.randn(100, 1, generator=_seeded(1))
+    far = near.clone()
+    far[:5] = 1.0  # 5000 nats each
+    for data, chains in ((near, far), (far, near), (near, near)):
+        objective = PersistentContrastiveDivergence(ReplayBuffer(chains), chain=Chain(steps=1, step_size=1e-6))
+        (update,) = objective.updates(energy, Batch(data), 0, _seeded())
+        assert 0 <= float(update.metrics["chains_above"]) < 1
+    below = PersistentContrastiveDivergence(ReplayBuffer(near), chain=Chain(steps=1, step_size=1e-6), runaway=3.0)
+    (update,) = below.updates(energy, Batch(far[:5]), 0, _seeded())
+    assert float(update.metrics["chains_above"]) == 0 and update.limits == {"chains_above": 3.0}
+
+
 def test_settings_are_checked() -> None:
     buffer = ReplayBuffer(torch.zeros(5, 1))
     with pytest.raises(ValueError, match=r"restarts=0\.1, but no density says where"):
@@ -101,3 +115,5 @@ def test_settings_are_checked() -> None:
         PersistentContrastiveDivergence(buffer, samples=0)
     with pytest.raises(ValueError, match="energy_square"):
         PersistentContrastiveDivergence(buffer, energy_square=-1.0)
+    with pytest.raises(ValueError, match="runaway"):
+        PersistentContrastiveDivergence(buffer, runaway=0.0)

@@ -124,7 +124,7 @@ class Watch:
         """A symptom in this update, on the CPU; on an accelerator it is only noted."""
         for quantity, value in update.watched.items():
             key = (update.player, quantity)
-            self._limits[key] = update.limits.get(quantity, self._guard.limit)
+            self._limits[key] = min(self._guard.limit, update.limits.get(quantity, self._guard.limit))
             if self._immediate:
                 symptom = self._judge(key, value.item(), step)
                 if symptom is not None:

@@ -12,7 +12,7 @@ from .importance import log_z_importance
 from .log_z import LogZ
 from .mmd import squared_mmd
 from .modes import MixtureModes, ModeCoverage, mixture_modes, mode_coverage
-from .out_of_distribution import OutlierScores, log_doubt, outlier_scores
+from .out_of_distribution import OutlierScores, max_probability_score, outlier_scores
 from .precision_recall import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from .quadrature import log_z_quadrature
 from .stein_discrepancy import SteinDiscrepancy, stein_discrepancy
@@ -48,11 +48,11 @@ __all__ = [
     "fit_temperature",
     "held_out_nll",
     "log_density_mse",
-    "log_doubt",
     "log_likelihood",
     "log_z_bounds",
     "log_z_importance",
     "log_z_quadrature",
+    "max_probability_score",
     "mixture_modes",
     "mode_coverage",
     "nll_gap",

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checks import require_floats, require_positive_int
 from ..energies.classifier import JointEnergy
 
-__all__ = ["OutlierScores", "log_doubt", "outlier_scores"]
+__all__ = ["OutlierScores", "max_probability_score", "outlier_scores"]
 
 
 class OutlierScores(NamedTuple):
@@ -34,7 +34,7 @@ class OutlierScores(NamedTuple):
     gradient_norm: Tensor
 
 
-def log_doubt(logits: Tensor) -> Tensor:
+def max_probability_score(logits: Tensor) -> Tensor:
     r""":math:`\log(1 - \max_y p(y \mid x))` in nats, ``(N, K) -> (N,)``.
 
     In double precision, from the other classes: one minus a probability near one would round to zero.
@@ -75,4 +75,4 @@ def _of_part(energy: JointEnergy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits = energy.logits(rows)
         values = -torch.logsumexp(logits, dim=1)
         (gradient,) = torch.autograd.grad(values.sum(), rows)
-    return log_doubt(logits.detach()), values.detach(), gradient.flatten(1).norm(dim=1)
+    return max_probability_score(logits.detach()), values.detach(), gradient.flatten(1).norm(dim=1)

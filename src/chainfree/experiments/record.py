@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -17,9 +18,21 @@ import torch
 
 from ..engine.atomic import write_text
 
-__all__ = ["Recorder", "commit"]
+__all__ = ["Recorder", "commit", "sources"]
 
 _PACKAGES = ("chainfree", "torch", "numpy", "scikit-learn", "scipy")
+
+
+def commit() -> str:
+    """The commit of the working folder, with ``+changes`` where files differ from it."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--", ":!results"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
 @dataclass
@@ -38,6 +51,8 @@ class Recorder:
     folder: Path
     seeds: Sequence[int]
     _started: float = field(default_factory=time.perf_counter, init=False)
+    # of the code that was loaded, whatever is committed while it runs
+    _commit: str = field(default_factory=commit, init=False)
 
     def write(self, figures: Mapping[str, Any], *, packages: Sequence[str] = ()) -> Path:
         """Write the figures; ``packages`` are named beside chainfree's own.
@@ -48,7 +63,7 @@ class Recorder:
         _require_finite(figures, self.name)
         record = {
             "command": self.command,
-            "commit": commit(),
+            "commit": self._commit,
             "machine": _machine(),
             "threads": torch.get_num_threads(),
             "versions": {
@@ -64,6 +79,16 @@ class Recorder:
         return path
 
 
+def sources() -> str:
+    """A digest of this package's source files and of the versions that results depend on."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    versions = [platform.python_version(), *(importlib.metadata.version(p) for p in _PACKAGES)]
+    return hashlib.sha256(digest.digest() + " ".join(versions).encode()).hexdigest()
+
+
 def _require_finite(value: Any, where: str) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
@@ -73,18 +98,6 @@ def _require_finite(value: Any, where: str) -> None:
             _require_finite(inner, f"{where}[{index}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{where} is {value!r}, which is no result")
-
-
-def commit() -> str:
-    """The commit of the working folder, with ``+changes`` where files differ from it."""
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--", ":!results"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
 def _machine() -> str:

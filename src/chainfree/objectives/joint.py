@@ -26,6 +26,7 @@ from .single import Single
 __all__ = ["Joint", "VirtualAdversarial"]
 
 _ROUNDING = 1e-6  # of shares that were divided by their sum
+_NAMES = {"loss": "marginal_loss"}  # of the marginal's metrics beside the joint objective's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class Joint(nn.Module):
             2010); without the second, a network that has few labels may well decide for one class everywhere.
         class_shares: π, positive numbers that sum to one; equal ones by default.
         virtual_adversarial: the term, or ``None``.
-        energy_square: κ; without a marginal nothing is held.
+        level_weight: κ; without a marginal nothing is held.
 
     Raises:
         ValueError: a weight below 0, shares that are none, a number of rows below 1.
@@ -101,14 +102,14 @@ class Joint(nn.Module):
         class_balance: float = 0.0,
         class_shares: Sequence[float] | None = None,
         virtual_adversarial: VirtualAdversarial | None = None,
-        energy_square: float = 1e-3,
+        level_weight: float = 1e-3,
     ) -> None:
         super().__init__()
         require_non_negative("marginal_weight", marginal_weight)
         require_non_negative("classification", classification)
         require_non_negative("class_entropy", class_entropy)
         require_non_negative("class_balance", class_balance)
-        require_non_negative("energy_square", energy_square)
+        require_non_negative("level_weight", level_weight)
         if marginal_rows is not None:
             require_positive_int("marginal_rows", marginal_rows)
         if class_shares is not None:
@@ -125,7 +126,7 @@ class Joint(nn.Module):
         self.class_balance = class_balance
         self.class_shares = None if class_shares is None else tuple(class_shares)
         self.virtual_adversarial = virtual_adversarial
-        self.energy_square = energy_square
+        self.level_weight = level_weight
 
     def players(self, energy: nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
         """Those of the marginal objective; else the energy alone.
@@ -151,8 +152,9 @@ class Joint(nn.Module):
                 continue
             loss, metrics = self._classes(energy, batch, generator)
             loss = self.marginal_weight * update.loss + loss
-            marginal = {"marginal_loss" if name == "loss" else name: value for name, value in update.metrics.items()}
-            yield Update("energy", loss, {**marginal, **metrics, "loss": loss.detach()}, update.limits)
+            marginal = {_NAMES.get(name, name): value for name, value in update.metrics.items()}
+            limits = {_NAMES.get(name, name): limit for name, limit in update.limits.items()}
+            yield Update("energy", loss, {**marginal, **metrics, "loss": loss.detach()}, limits)
 
     def _classes(self, energy: Energy, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         joint = cast(JointEnergy, energy)  # players() has looked; compiled, it is of another type
@@ -171,9 +173,9 @@ class Joint(nn.Module):
         right = (logits[:few].argmax(1) == y).sum() / known.clamp_min(1)
         loss = self.classification * cross_entropy
         metrics = {"cross_entropy": cross_entropy.detach(), "accuracy": right.detach()}
-        if self.marginal is not None and self.energy_square > 0:
+        if self.marginal is not None and self.level_weight > 0:
             departure = joint.departure(batch.x[:few], logits[:few]).mean()
-            loss = loss + self.energy_square * departure.square()
+            loss = loss + self.level_weight * departure.square()
             metrics["departure"] = departure.detach()
         if not without:
             return loss, metrics

@@ -80,9 +80,13 @@ def resample_class(
 ) -> Resampled:
     r"""Draw from :math:`p(x \mid y) \propto p(x)\,p(y \mid x)` by resampling draws of the marginal.
 
+    Draws of another density q come out in proportion to :math:`q(x)\,p(y \mid x)`, and nothing here can tell: a generator
+    that was trained with an entropy weight λ other than one is after :math:`p^{1/\lambda}`. Where that matters,
+    :func:`resample` it to p first.
+
     Args:
         energy: whose :math:`p(y \mid x)` are the weights.
-        x: draws of the marginal, ``(B, *event)``: a generator's that was trained with this energy, a sampler's.
+        x: draws of the marginal, ``(B, *event)``: a sampler's, or a generator's that was trained with this energy.
         y: the class.
         n: samples, at most B; of a class that has few of the draws, the same ones come again.
         batch: draws that are weighed at a time.

@@ -12,7 +12,7 @@ import torch
 from chainfree.engine import TrainingDivergedError
 from chainfree.evaluation import reliability
 from chainfree.experiments import JointComparison, JointSearch
-from chainfree.experiments.joint import comparison, notes, runs
+from chainfree.experiments.joint import comparison, runs
 from chainfree.experiments.joint.jobs import side_by_side
 from chainfree.experiments.joint.notes import Notes
 from chainfree.experiments.joint.tasks import Task, load_task
@@ -61,7 +61,7 @@ def test_answers_out_of_order_come_to_their_methods(monkeypatch: pytest.MonkeyPa
     notes = Notes(Path("notes.jsonl"))
     asked: dict[str, Any] = {"about": {"about": 1}, "balanced": True, "seeds": (7, 8), "jobs": 2, "notes": notes}
     for _ in range(2):  # the second time all is known
-        found = list(runs.by_method(judge, load_task("normals", "test"), methods, **asked))
+        found = list(runs.by_method(judge, "normals", methods, **asked))
         assert found == [
             ("3", "a", [{"found": ["A", "3", 7, "a", 1]}, None]),
             ("3", "b", [{"found": ["B", "3", 7, "b", 1]}, None]),
@@ -70,10 +70,9 @@ def test_answers_out_of_order_come_to_their_methods(monkeypatch: pytest.MonkeyPa
         assert notes.added == 6
 
 
-def test_a_comparison_that_was_stopped_goes_on_at_the_same_commit(
+def test_a_comparison_that_was_stopped_goes_on_with_the_same_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notes, "commit", lambda: "abc")
     real, fitted = runs.trained, []
 
     def counted(task: Task, settings: Any, labels: str, *, balanced: bool, seed: int) -> Any:

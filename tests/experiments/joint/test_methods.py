@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from chainfree.evaluation import anomaly_scores, outlier_scores
+from chainfree.evaluation import anomaly_scores, max_probability_score, outlier_scores
 from chainfree.experiments import JointComparison
 from chainfree.experiments.joint.marginals import MarginalSettings
 from chainfree.experiments.joint.methods import METHODS, method
@@ -138,3 +138,23 @@ def test_tilted_coordinates_change_nothing_before_training() -> None:
     classes = method({"kind": "normal_classes"}).fit(task.x, y, classes=2, seed=0)
     difference = untrained.logits(task.x_judged) - classes.logits(task.x_judged)
     assert float(difference.std()) < 1e-4  # one constant for all rows and classes
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("settings", [{"kind": "logistic_regression"}, {"kind": "discriminant"}])
+@pytest.mark.parametrize("self_training", [{}, {"self_training": 0.9}])
+def test_rows_that_a_linear_classifier_is_sure_of_are_told_apart(
+    classes: int, settings: dict[str, Any], self_training: dict[str, Any]
+) -> None:
+    """Its logits are scikit-learn's probabilities where these do not round to one."""
+    source = torch.Generator().manual_seed(0)
+    y = torch.arange(400) % classes
+    x = torch.randn(400, 5, generator=source)
+    x[:, 0] += 4.0 * y
+    hidden = torch.where(torch.arange(400) < 200, y, -1)
+    fitted = method(settings | self_training).fit(x, hidden, classes=classes, seed=0)
+    logits = fitted.logits(x)
+    np.testing.assert_allclose(logits.softmax(1).numpy(), fitted.model.predict_proba(x.double().numpy()), atol=1e-9)  # type: ignore[attr-defined]
+    far = torch.tensor([[-500.0, 0, 0, 0, 0], [-400.0, 0, 0, 0, 0]])
+    furthest, near = max_probability_score(fitted.logits(far))
+    assert furthest < near < -50

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...checks import require_in_unit_interval, require_non_negative, require_rows, require_symmetric
+from ...checks import require_floats, require_in_unit_interval, require_positive_int, require_rows, require_symmetric
 from .base import AnalyticEnergy
 
 __all__ = ["GaussianClasses"]
@@ -82,8 +82,9 @@ class GaussianClasses(AnalyticEnergy):
 
         The start is scikit-learn's linear discriminant of the labelled rows, with Ledoit-Wolf shrinkage. Each of the
         ``em_steps`` then weighs every unlabelled row by its :math:`p(y \mid x)` so far, and takes means, weights and the
-        covariance from all rows (expectation maximisation: Dempster, Laird, Rubin, JRSS B 39, 1977). The likelihood rises;
-        whether the mixture's parts stay the labels' classes is another matter, so choose ``em_steps`` by validation rows.
+        covariance from all rows (expectation maximisation: Dempster, Laird, Rubin, JRSS B 39, 1977). Without
+        shrinkage the likelihood rises; whether the mixture's parts stay the labels' classes is another matter, so choose
+        ``em_steps`` by validation rows.
 
         Args:
             x: ``(N, dim)``.
@@ -96,7 +97,9 @@ class GaussianClasses(AnalyticEnergy):
         """
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-        require_non_negative("em_steps", em_steps)
+        if em_steps != 0:
+            require_positive_int("em_steps", em_steps)
+        require_floats(x, "a covariance")
         require_in_unit_interval("shrinkage", shrinkage)
         labelled = _labelled(x, y)
         rows, known = x.detach().cpu().double(), y.detach().cpu()

@@ -30,10 +30,19 @@ class _Probabilities:
     model: Any
 
     def logits(self, x: Tensor, /) -> Tensor:
-        """Log-probabilities, ``(N, *event) -> (N, K)``; none below 1e-12."""
+        """Log-probabilities up to a constant a row, ``(N, *event) -> (N, K)``.
+
+        From the decisions where the classifier has them, so that rows it is very sure of are still told apart; else from the
+        probabilities, none below 1e-12.
+        """
+        rows = [_rows(part) for part in x.split(_ROWS_AT_A_TIME)]
+        if hasattr(self.model, "decision_function"):
+            decisions = np.concatenate([self.model.decision_function(part) for part in rows])
+            if decisions.ndim == 1:  # of two classes, the second's over the first
+                decisions = np.stack([np.zeros_like(decisions), decisions], axis=1)
+            return torch.from_numpy(decisions)
         with np.errstate(invalid="ignore"):
-            parts = [self.model.predict_proba(_rows(part)) for part in x.split(_ROWS_AT_A_TIME)]
-        probabilities = np.concatenate(parts)
+            probabilities = np.concatenate([self.model.predict_proba(part) for part in rows])
         # label spreading divides by zero where no label has come: even odds
         probabilities[np.isnan(probabilities).any(1)] = 1 / probabilities.shape[1]
         return torch.from_numpy(np.log(np.clip(probabilities, _LEAST, None)))

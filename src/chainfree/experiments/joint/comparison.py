@@ -11,17 +11,12 @@ import torch
 from matplotlib.figure import Figure
 
 from ... import plotting
-from ...checks import require_positive, require_positive_int
 from ...evaluation import Reliability, reliability
-from ..checks import require_seeds
-from .methods import method
 from .notes import Notes
-from .runs import Run, by_method, mean_and_deviation, require_methods, scores, without_temperature
+from .runs import SCORES, Run, by_method, mean_and_deviation, require_comparison, scores
 from .tasks import Task, load_task, require_task
 
 __all__ = ["JointComparison"]
-
-_SCORES = ("accuracy", "nll", "brier", "ece")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +46,14 @@ class JointComparison:
 
     def __post_init__(self) -> None:
         require_task(self.task)
-        require_seeds(self.seeds)
-        require_positive_int("jobs", self.jobs)
-        require_methods(self.methods)
-        for named in self.methods.values():
-            for settings in named.values():
-                method(without_temperature(settings))
-                require_positive("temperature", settings.get("temperature", 1.0))
+        require_comparison(self.methods, seeds=self.seeds, jobs=self.jobs)
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures by score, number of labels and method; reliability diagrams over all seeds."""
         task, notes = load_task(self.task, "test"), Notes(Path(self.found))
-        figures: dict[str, Any] = {score: {} for score in _SCORES}
+        figures: dict[str, Any] = {score: {} for score in SCORES}
         figures |= {
-            "after_temperature": {score: {} for score in _SCORES},
+            "after_temperature": {score: {} for score in SCORES},
             "temperature": {},
             "seconds": {},
             "diverged": {},
@@ -72,9 +61,9 @@ class JointComparison:
         panels = {}
         answers = by_method(
             _judged,
-            task,
+            self.task,
             self.methods,
-            about={"experiment": "joint_comparison", "task": self.task},
+            about={"experiment": "joint_comparison"},
             balanced=self.balanced,
             seeds=self.seeds,
             jobs=self.jobs,
@@ -101,13 +90,13 @@ class JointComparison:
             print(f"{self.task}, {labels} labels, {name}: diverged with every seed", flush=True)  # noqa: T201
             return
         for target, scaling in ((figures, "scores"), (figures["after_temperature"], "after_temperature")):
-            for score in _SCORES:
+            for score in SCORES:
                 values = [None if found is None else found[scaling][score] for found in by_seed]
                 target[score].setdefault(labels, {})[name] = mean_and_deviation(values)
         figures["temperature"].setdefault(labels, {})[name] = self.methods[labels][name].get("temperature", 1.0)
         seconds = [None if found is None else found["seconds"] for found in by_seed]
         figures["seconds"].setdefault(labels, {})[name] = mean_and_deviation(seconds)
-        plain = {score: figures[score][labels][name] for score in _SCORES}
+        plain = {score: figures[score][labels][name] for score in SCORES}
         shown = ", ".join(f"{score} {value['mean']:.4f} +- {value['std']:.4f}" for score, value in plain.items())
         print(f"{self.task}, {labels} labels, {name}: {shown}", flush=True)  # noqa: T201
 

@@ -7,37 +7,45 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..record import commit
+from ..record import sources
 
 __all__ = ["Notes"]
 
 
 class Notes:
-    """Answers by question in a file of JSON lines. Those of another commit count for nothing.
+    """Answers by question in a file of JSON lines. Those that other code or other versions have made count for nothing.
 
-    A line that a kill has cut is left out. Where the working folder differs from its commit nothing is taken up, for nobody
-    knows what made it.
+    A line that a kill has cut is left out.
 
     Args:
         path: of the file, made with its first line.
 
     Attributes:
         added: number of answers that were not there before.
+
+    Raises:
+        ValueError: the file holds other things than notes.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._commit = path, commit()
+        self._path, self._made_by = path, sources()
         self._answers: dict[str, dict[str, Any]] = {}
         self.added = 0
-        if not path.is_file() or not self._commit.isalnum() or self._commit == "unknown":
+        if not path.is_file():
             return
+        others = 0
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 note = json.loads(line)
             except ValueError:
                 continue
-            if note["commit"] == self._commit:
+            if not isinstance(note, dict) or not {"made_by", "asked", "found"} <= note.keys():
+                raise ValueError(f"{path} holds other things than an experiment's notes; name another file")
+            if note["made_by"] == self._made_by:
                 self._answers[_key(note["asked"])] = note["found"]
+            else:
+                others += 1
+        print(f"{path}: {len(self._answers)} answers are taken up, {others} were made by other code", flush=True)  # noqa: T201
 
     def __contains__(self, asked: Mapping[str, Any]) -> bool:
         return _key(asked) in self._answers
@@ -52,7 +60,7 @@ class Notes:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             # on a line of its own, whatever a kill has left before
-            file.write("\n" + json.dumps({"commit": self._commit, "asked": dict(asked), "found": found}))
+            file.write("\n" + json.dumps({"made_by": self._made_by, "asked": dict(asked), "found": found}))
 
 
 def _key(asked: Mapping[str, Any]) -> str:

@@ -15,23 +15,19 @@ from torch import Tensor
 
 from ... import plotting
 from ...datasets import load_mnist
-from ...engine import TrainingDivergedError
-from ...evaluation import anomaly_scores, log_doubt, outlier_scores
+from ...evaluation import anomaly_scores, max_probability_score, outlier_scores
 from ...samplers import resample_class
-from ..checks import require_seeds
-from .comparison import JointComparison
 from .methods import Fitted
 from .networks import FittedNetwork
 from .normal_classes import FittedClasses
 from .notes import Notes
-from .runs import Run, by_method, mean_and_deviation, scores
-from .tasks import IMAGES, Task, load_task, require_task
+from .runs import SCORES, Run, by_method, mean_and_deviation, require_comparison, scores
+from .tasks import IMAGES, Task, require_task
 
 __all__ = ["OUTSIDE", "JointOutside"]
 
 _SHOWN = 12  # samples of each class in the picture
 _DRAWS = 4000  # of the marginal that they are chosen from
-_SCORES = ("accuracy", "nll", "brier", "ece")
 _TOLD = ("auroc", "average_precision", "missed_at_95")
 
 
@@ -59,7 +55,7 @@ OUTSIDE: dict[str, Callable[[Task], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class JointOutside:
-    """Settings of the experiment. Nothing outside the training data is seen before the end.
+    """Settings of the experiment. What lies outside is scored here alone; settings are chosen without it.
 
     Args:
         task: images that are learned from.
@@ -82,9 +78,8 @@ class JointOutside:
     found: str = "runs/joint_outside.jsonl"
 
     def __post_init__(self) -> None:
-        JointComparison(task=self.task, methods=self.methods, balanced=self.balanced, seeds=self.seeds, jobs=self.jobs)
-        require_seeds(self.seeds)
         require_task(self.task, images=True)
+        require_comparison(self.methods, seeds=self.seeds, jobs=self.jobs)
         if "mnist" in self.outside and IMAGES[self.task] != (1, 28, 28):
             raise ValueError(f"mnist has other images than {self.task}; leave it out of outside")
         if not self.outside or not set(self.outside) <= set(OUTSIDE):
@@ -95,16 +90,15 @@ class JointOutside:
 
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (accuracy, calibration, and by score how rows outside are told) and samples of every class."""
-        task, notes = load_task(self.task, "test"), Notes(Path(self.found))
-        figures: dict[str, Any] = {key: {} for key in (*_SCORES, "after_temperature", "seconds", "diverged", *_TOLD)}
-        picture: Figure | None = None
+        notes = Notes(Path(self.found))
+        figures: dict[str, Any] = {key: {} for key in (*SCORES, "after_temperature", "seconds", "diverged", *_TOLD)}
+        drawn = torch.zeros(0)
         answers = by_method(
             _judged,
-            task,
+            self.task,
             self.methods,
             about={
                 "experiment": "joint_outside",
-                "task": self.task,
                 "outside": list(self.outside),
                 "samples_of": self.samples_of,
             },
@@ -118,19 +112,20 @@ class JointOutside:
             figures["diverged"][label] = sum(found is None for found in by_seed)
             if figures["diverged"][label] == len(by_seed):
                 continue
-            for key in _SCORES:
+            for key in SCORES:
                 figures[key][label] = _over(by_seed, "scores", key)
                 figures["after_temperature"].setdefault(key, {})[label] = _over(by_seed, "after_temperature", key)
             figures["seconds"][label] = _over(by_seed, "seconds")
             self._told(figures, label, by_seed)
-            if name == self.samples_of and picture is None:
-                picture = _grid(next(found["samples"] for found in by_seed if found is not None), label)
-        if picture is None:
-            raise TrainingDivergedError(f"{self.samples_of} diverged with every seed; lower its learning rate")
+            if name == self.samples_of and not len(drawn):
+                drawn = torch.tensor(next(found["samples"] for found in by_seed if found is not None)).float()
         figures["jobs"] = self.jobs
         figures["taken_up"] = len(self.seeds) * sum(map(len, self.methods.values())) - notes.added
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
-        return figures, picture
+        title = f"Generator's samples by class: {self.samples_of.replace('_', ' ')}"
+        if not len(drawn):  # every seed diverged
+            drawn = torch.zeros(1, *IMAGES[self.task])
+        return figures, plotting.image_grid(drawn, columns=_SHOWN, low=0.0, high=255.0, title=title)
 
     def _told(self, figures: dict[str, Any], label: str, by_seed: Sequence[Mapping[str, Any] | None]) -> None:
         for name in self.outside:
@@ -150,7 +145,7 @@ def _over(by_seed: Sequence[Mapping[str, Any] | None], *path: str) -> dict[str, 
 
 
 def _judged(task: Task, run: Run, question: Mapping[str, Any]) -> dict[str, Any]:
-    inside, told = _scores(run.fitted, task.x_judged), {}
+    inside, told = _scores(run.fitted, task.x_judged, run.logits), {}
     for name in question["outside"]:
         outside = _scores(run.fitted, OUTSIDE[name](task))
         told[name] = {score: _told(inside[score], outside[score]) for score in inside}
@@ -166,27 +161,27 @@ def _told(inside: Tensor, outside: Tensor) -> dict[str, float]:
     return {key: getattr(found, key) for key in _TOLD}
 
 
-def _scores(fitted: Fitted, x: Tensor) -> dict[str, Tensor]:
-    """By name; what has no density of rows has one only."""
+def _scores(fitted: Fitted, x: Tensor, logits: Tensor | None = None) -> dict[str, Tensor]:
+    """By name; what has no density of rows has one only, from its logits."""
     if isinstance(fitted, FittedNetwork):
         return outlier_scores(fitted.energy, fitted.coordinates(x))._asdict()
     if isinstance(fitted, FittedClasses):
         return outlier_scores(fitted.energy, x)._asdict()
-    return {"max_probability": log_doubt(fitted.logits(x))}
+    return {"max_probability": max_probability_score(fitted.logits(x) if logits is None else logits)}
 
 
 def _samples(network: FittedNetwork, classes: int) -> Tensor:
-    """Images of every class, ``(K * 12, C, H, W)``, of bytes."""
+    """Images of every class, ``(K * 12, C, H, W)``, of bytes; black where the generator has hardly any of a class."""
     assert network.generator is not None  # __post_init__ has looked
     source = torch.Generator().manual_seed(0)
     net = network.generator.eval()
     net.recalibrate(256, generator=source)
     with torch.no_grad():
         draws = net.sample(_DRAWS, generator=source).x
-    images = [resample_class(network.energy, draws, y, _SHOWN, generator=source).x for y in range(classes)]
+        shares = network.energy.class_log_probs(draws).exp().sum(0)
+    black = torch.full_like(draws[:_SHOWN], -1)
+    images = [
+        resample_class(network.energy, draws, y, _SHOWN, generator=source).x if shares[y] > 1 else black
+        for y in range(classes)
+    ]
     return ((torch.cat(images) + 1) * 127.5).round().clamp(0, 255).byte()
-
-
-def _grid(samples: Sequence[Any], label: str) -> Figure:
-    title = f"Samples of each class by {label.replace('_', ' ')}"
-    return plotting.image_grid(torch.tensor(samples).float(), columns=_SHOWN, low=0.0, high=255.0, title=title)

@@ -1,4 +1,4 @@
-"""One classifier, trained with a few labels and judged."""
+"""Classifiers trained with a few labels and judged: one, or many by method and seed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from ...checks import require_positive_int
+from ...checks import require_positive, require_positive_int
 from ...engine import TrainingDivergedError
 from ...evaluation import ClassifierScores, classifier_scores
+from ..checks import require_seeds
 from .jobs import side_by_side
 from .methods import Fitted, method
 from .notes import Notes
-from .tasks import Task, labelled_at_random
+from .tasks import TASKS, JudgedOn, Task, labelled_at_random, loaded
 
 __all__ = [
     "ALL",
+    "SCORES",
     "Judge",
     "Run",
     "by_method",
     "mean_and_deviation",
     "rate",
+    "require_comparison",
     "require_methods",
     "scores",
     "trained",
@@ -34,6 +37,7 @@ __all__ = [
 ]
 
 ALL = "all"  # in the place of a number of labels
+SCORES = ("accuracy", "nll", "brier", "ece")
 
 
 class Run(NamedTuple):
@@ -64,7 +68,7 @@ def trained(task: Task, settings: Mapping[str, Any], labels: str, *, balanced: b
 
 def by_method(
     judge: Judge,
-    task: Task,
+    task: str,
     methods: Mapping[str, Mapping[str, Mapping[str, Any]]],
     *,
     about: Mapping[str, Any],
@@ -76,15 +80,24 @@ def by_method(
     """Number of labels, name and what ``judge`` finds for all seeds, ``None`` where training diverged.
 
     Args:
-        judge: a function of a module that takes the task, the training and the question: ``about`` with ``labels``, ``name``,
-            ``settings``, ``balanced`` and ``seed``. What it gives has to be JSON.
+        judge: a function of a module that takes the task, the training and the question: ``about`` with ``task``, ``labels``,
+            ``name``, ``settings``, ``balanced`` and ``seed``. What it gives has to be JSON.
+        task: its name; its test split is judged.
         about: what else the answers depend on.
         jobs: see :func:`chainfree.experiments.joint.jobs.side_by_side`.
         notes: of what was answered before, and what is answered now.
     """
     questions = {
         (labels, name): [
-            {**about, "labels": labels, "name": name, "settings": dict(settings), "balanced": balanced, "seed": seed}
+            {
+                **about,
+                "task": task,
+                "labels": labels,
+                "name": name,
+                "settings": dict(settings),
+                "balanced": balanced,
+                "seed": seed,
+            }
             for seed in seeds
         ]
         for labels, named in methods.items()
@@ -92,7 +105,7 @@ def by_method(
     }
     missing = [question for asked in questions.values() for question in asked if question not in notes]
     waiting = deque(questions.items())
-    with closing(side_by_side(_answer, [(judge, task, question) for question in missing], jobs=jobs)) as answers:
+    with closing(side_by_side(_answer, [(judge, TASKS[task], question) for question in missing], jobs=jobs)) as answers:
         for index, answer in chain([(-1, {})], answers):  # first what is known already
             if index >= 0:
                 notes.add(missing[index], answer)
@@ -102,7 +115,8 @@ def by_method(
                 yield labels, name, [None if "diverged" in one else one for one in found]
 
 
-def _answer(judge: Judge, task: Task, question: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(judge: Judge, load: Callable[[JudgedOn], Task], question: Mapping[str, Any]) -> dict[str, Any]:
+    task = loaded(load, "test")
     settings, labels, balanced, seed = (question[key] for key in ("settings", "labels", "balanced", "seed"))
     try:
         run = trained(task, without_temperature(settings), labels, balanced=balanced, seed=seed)
@@ -138,6 +152,19 @@ def mean_and_deviation(values: Sequence[float | None]) -> dict[str, Any]:
     several = torch.tensor([value for value in values if value is not None], dtype=torch.float64)
     deviation = float(several.std()) if len(several) > 1 else 0.0
     return {"mean": float(several.mean()), "std": deviation, "seeds": list(values)}
+
+
+def require_comparison(
+    methods: Mapping[str, Mapping[str, Mapping[str, Any]]], *, seeds: Sequence[int], jobs: int
+) -> None:
+    """Raise ``ValueError`` unless these can be compared: every method in its own settings' ranges, with a temperature."""
+    require_seeds(seeds)
+    require_positive_int("jobs", jobs)
+    require_methods(methods)
+    for named in methods.values():
+        for settings in named.values():
+            method(without_temperature(settings))
+            require_positive("temperature", settings.get("temperature", 1.0))
 
 
 def require_methods(methods: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from .jobs import side_by_side
 from .methods import method
 from .notes import Notes
 from .runs import rate, require_methods, trained
-from .tasks import Task, load_task, require_task
+from .tasks import TASKS, JudgedOn, Task, load_task, loaded, require_task
 
 __all__ = ["JointSearch"]
 
@@ -71,7 +71,7 @@ class JointSearch:
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (all candidates' scores, and what was chosen) and a picture of the accuracies."""
         task, notes = load_task(self.task, "validation"), Notes(Path(self.found))
-        self._find(task, notes)
+        self._find(notes)
         scored: dict[str, dict[str, list[dict[str, Any]]]] = {}
         chosen: dict[str, dict[str, dict[str, Any]]] = {}
         for labels, named in by_labels(self.methods).items():
@@ -88,7 +88,7 @@ class JointSearch:
         }
         return figures, self._picture(scored)
 
-    def _find(self, task: Task, notes: Notes) -> None:
+    def _find(self, notes: Notes) -> None:
         """Puts down what is not known yet."""
         missing = [
             (labels, name, candidate)
@@ -97,7 +97,9 @@ class JointSearch:
             for candidate in candidates(settings)
             if self._question(labels, candidate) not in notes
         ]
-        asked = [(task, candidate, labels, self.balanced, tuple(self.seeds)) for labels, _, candidate in missing]
+        asked = [
+            (TASKS[self.task], candidate, labels, self.balanced, tuple(self.seeds)) for labels, _, candidate in missing
+        ]
         with closing(side_by_side(tried, asked, jobs=self.jobs)) as answers:
             for index, found in answers:
                 labels, name, candidate = missing[index]
@@ -119,9 +121,14 @@ class JointSearch:
 
 
 def tried(
-    task: Task, candidate: Mapping[str, Any], labels: str, balanced: bool, seeds: Sequence[int]
+    load: Callable[[JudgedOn], Task],
+    candidate: Mapping[str, Any],
+    labels: str,
+    balanced: bool,
+    seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """Scores of a candidate, on average over seeds, or how it diverged."""
+    """Scores of a candidate on the task's held-out rows, on average over seeds, or how it diverged."""
+    task = loaded(load, "validation")
     try:
         runs = [trained(task, candidate, labels, balanced=balanced, seed=seed) for seed in seeds]
     except TrainingDivergedError as error:

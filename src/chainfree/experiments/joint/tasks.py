@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from ...datasets import Images, find, load_cifar10, load_fashion_mnist, load_mnist, read_arrays
 from .adult import adult_columns
 
-__all__ = ["IMAGES", "TASKS", "JudgedOn", "Task", "labelled_at_random", "load_task", "require_task"]
+__all__ = ["IMAGES", "TASKS", "JudgedOn", "Task", "labelled_at_random", "load_task", "loaded", "require_task"]
 
 JudgedOn = Literal["validation", "test"]
 
@@ -76,6 +77,15 @@ def load_task(name: str, judged_on: JudgedOn) -> Task:
     """
     require_task(name)
     return TASKS[name](judged_on)
+
+
+@lru_cache(maxsize=1)
+def loaded(load: Callable[[JudgedOn], Task], judged_on: JudgedOn) -> Task:
+    """What one of :data:`TASKS` gives, kept until another is asked for.
+
+    For processes that answer one question after the other: they are sent this function and not the rows.
+    """
+    return load(judged_on)
 
 
 def require_task(name: str, *, images: bool = False) -> None:
