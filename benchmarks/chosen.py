@@ -1,6 +1,6 @@
 """Write what a recipe's search chose into its config: ``python -m benchmarks.chosen jem_har``.
 
-The config keeps whatever else it says; a new one compares the search's task with five seeds.
+The config keeps whatever else it says. A new one compares on the search's task with five seeds, or begins as it says below.
 """
 
 from __future__ import annotations
@@ -17,9 +17,19 @@ from benchmarks.common import RESULTS
 from chainfree.experiments.joint.search import by_labels, candidates
 
 RECIPES = Path("recipes")
+BEGINNINGS: dict[str, dict[str, Any]] = {
+    "jem_fashion_ood": {
+        "experiment": "joint_outside",
+        "outside": ["mnist", "uniform noise", "normal noise"],
+        "samples_of": "jem_vera",
+        # all rows are labelled: seeds are of the first weights and the order of rows alone
+        "seeds": [0, 1, 2],
+    }
+}
+PLAIN: dict[str, Any] = {"experiment": "joint_comparison", "seeds": [0, 1, 2, 3, 4]}
 
 
-def config_of(search: dict[str, Any], figures: dict[str, Any], config: dict[str, Any] | None) -> dict[str, Any]:
+def config_of(search: dict[str, Any], figures: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """The recipe with the settings that were chosen.
 
     Raises:
@@ -35,9 +45,6 @@ def config_of(search: dict[str, Any], figures: dict[str, Any], config: dict[str,
     }
     if made != asked:
         raise ValueError("search.toml has other candidates than the search that was made; run it again")
-    if config is None:
-        shared = {name: search[name] for name in ("task", "balanced", "jobs") if name in search}
-        config = {"experiment": "joint_comparison", **shared, "seeds": [0, 1, 2, 3, 4]}
     return {name: value for name, value in config.items() if name != "methods"} | {"methods": figures["chosen"]}
 
 
@@ -49,7 +56,11 @@ def main() -> None:
         path = folder / "config.toml"
         search = tomllib.loads((folder / "search.toml").read_text(encoding="utf-8"))
         record = json.loads((RESULTS / f"{name}_search.json").read_text(encoding="utf-8"))
-        before = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if path.is_file():
+            before = tomllib.loads(path.read_text(encoding="utf-8"))
+        else:
+            shared = {key: search[key] for key in ("task", "balanced", "jobs") if key in search}
+            before = {**BEGINNINGS.get(name, PLAIN), **shared}
         config = config_of(search, record["figures"], before)
         path.write_text(tomli_w.dumps(config), encoding="utf-8")
         print(f"{path}: {sum(map(len, config['methods'].values()))} methods")

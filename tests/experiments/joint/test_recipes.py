@@ -20,7 +20,7 @@ def test_recipes_have_the_settings_that_their_search_chose(path: Path, monkeypat
     settings = tomllib.loads(path.read_text())
     assert settings.pop("experiment") == "joint_search"
     JointSearch(**settings)
-    if not config.is_file():
+    if not record.is_file():
         pytest.skip("the search has not been made yet")
     figures = json.loads(record.read_text())["figures"]
     compared = tomllib.loads(config.read_text())
