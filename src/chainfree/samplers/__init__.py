@@ -2,11 +2,12 @@
 
 Each kernel's module has ``init``, ``step`` and ``kernel``, for thousands of chains in a batch; :func:`warm_up` finds its
 step size and :func:`run` runs it. ``ula`` and ``mala`` take Langevin steps, ``hmc`` trajectories, ``underdamped`` steps
-that remember their direction, and ``tempering`` passes between far modes. :func:`anneal` leads a crowd from wide to narrow.
+that remember their direction, and ``tempering`` passes between far modes. Codes are moved by ``gibbs``, bits by
+``gibbs_with_gradients``, rows with codes and numbers by ``block_gibbs``. :func:`anneal` leads a crowd from wide to narrow.
 There is no NUTS: the PyTorch packages that have one run a chain at a time or draw from the global generator.
 """
 
-from . import annealed, hmc, mala, tempering, ula, underdamped
+from . import annealed, block_gibbs, gibbs, gibbs_with_gradients, hmc, mala, tempering, ula, underdamped
 from .adaptation import WarmUp, warm_up
 from .annealed import AnnealInfo, anneal
 from .chain import Chain
@@ -30,7 +31,10 @@ __all__ = [
     "WarmUp",
     "anneal",
     "annealed",
+    "block_gibbs",
     "effective_sample_size",
+    "gibbs",
+    "gibbs_with_gradients",
     "hmc",
     "langevin",
     "mala",
