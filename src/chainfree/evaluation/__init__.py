@@ -7,6 +7,7 @@ from .brackets import LogZBounds, log_z_bounds
 from .calibration import ClassifierScores, Reliability, classifier_scores, fit_temperature, reliability
 from .digit_classifier import classify_stacked, train_digit_classifier
 from .divergence import held_out_nll, log_density_mse, nll_gap
+from .enumeration import log_z_enumeration
 from .estimate_log_z import LogLikelihood, LogZDisagreement, LogZEstimate, estimate_log_z, log_likelihood
 from .importance import log_z_importance
 from .log_z import LogZ
@@ -50,6 +51,7 @@ __all__ = [
     "log_density_mse",
     "log_likelihood",
     "log_z_bounds",
+    "log_z_enumeration",
     "log_z_importance",
     "log_z_quadrature",
     "max_probability_score",
