@@ -29,6 +29,7 @@ from chainfree.energies import (
     ResNet,
     Ring,
     Sum,
+    TabularMLP,
     Telescope,
     Tempered,
     Tilted,
@@ -37,6 +38,7 @@ from chainfree.energies import (
 
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "MLP": (lambda: MLP(3), (3,)),
+    "TabularMLP": (lambda: TabularMLP([None, None, None]), (3,)),  # with codes: tests/energies/test_tabular.py
     "FourierMLP": (lambda: FourierMLP(2), (2,)),
     "NICE": (lambda: NICE(3, width=8), (3,)),
     "ConvNet": (lambda: ConvNet(size=8, widths=(4,)), (1, 8, 8)),

@@ -8,6 +8,7 @@ from .coordinates import Coordinates, InCoordinates
 from .mlp import MLP, FourierMLP
 from .nice import NICE
 from .resnet import ResNet
+from .tabular import TabularMLP
 from .telescope import Telescope
 from .wide_resnet import WideResNet
 
@@ -32,6 +33,7 @@ __all__ = [
     "ResNet",
     "Ring",
     "Sum",
+    "TabularMLP",
     "Telescope",
     "Tempered",
     "TemperedClasses",

@@ -1,0 +1,89 @@
+"""A perceptron over rows of numbers and categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import ContractError, require_positive_int, require_rows
+from .layers import Activation
+from .mlp import MLP
+
+__all__ = ["TabularMLP"]
+
+
+class TabularMLP(nn.Module):
+    """A perceptron that sees numbers as they are and categories as learned vectors.
+
+    Args:
+        columns: for every column of the rows ``None`` if it holds a number, or S if it holds codes 0, 1, ..., S - 1.
+        embedding: length of a category's vector.
+        width, depth, activation, outputs: as in :class:`MLP`. No gradient reaches codes, so any activation will do for energy
+            discrepancy.
+
+    Raises:
+        ValueError: no columns, a size below 1, or an unknown activation.
+
+    >>> energy = TabularMLP([None, 3, None])
+    >>> energy(torch.tensor([[0.2, 2.0, -1.0], [0.5, 0.0, 0.1]])).shape
+    torch.Size([2])
+    """
+
+    sizes: Tensor
+    offsets: Tensor
+
+    def __init__(
+        self,
+        columns: Sequence[int | None],
+        *,
+        embedding: int = 4,
+        width: int | Sequence[int] = 256,
+        depth: int = 3,
+        activation: Activation = "silu",
+        outputs: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not columns:
+            raise ValueError("columns is empty; give None for each number and the number of values for each category")
+        require_positive_int("embedding", embedding)
+        sizes = [size for size in columns if size is not None]
+        for size in sizes:
+            require_positive_int("the number of values of a column", size)
+        self.dim = len(columns)
+        self.numbers = [place for place, size in enumerate(columns) if size is None]
+        self.codes = [place for place, size in enumerate(columns) if size is not None]
+        self.register_buffer("sizes", torch.tensor(sizes, dtype=torch.long))
+        # all columns' vectors in one table, one after the other
+        self.register_buffer("offsets", torch.tensor([0, *sizes[:-1]], dtype=torch.long).cumsum(0)[: len(sizes)])
+        self.vectors = nn.Embedding(sum(sizes), embedding) if sizes else None
+        self.perceptron = MLP(
+            len(self.numbers) + embedding * len(sizes), width=width, depth=depth, activation=activation, outputs=outputs
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Energy in nats, ``(B, D) -> (B,)``, or logits, ``(B, K)``.
+
+        Raises:
+            ContractError: rows of another shape, or, where rows are on the CPU, a code that is none of its column's.
+        """
+        require_rows(x, (self.dim,), next(self.perceptron.parameters()))
+        if self.vectors is not None:
+            codes = x[:, self.codes].long()
+            if not codes.is_cuda:
+                self._require(codes)
+            vectors = self.vectors(codes + self.offsets).flatten(1)
+            x = torch.cat([x[:, self.numbers], vectors.to(x.dtype)], dim=1)
+        values: Tensor = self.perceptron(x)
+        return values
+
+    def _require(self, codes: Tensor) -> None:
+        """In a table of all columns' vectors a wrong code would be another column's."""
+        wrong = (codes < 0) | (codes >= self.sizes)
+        if bool(wrong.any()):
+            row, place = wrong.nonzero()[0].tolist()
+            raise ContractError(
+                f"column {self.codes[place]} has codes from 0 to {int(self.sizes[place]) - 1}, got "
+                f"{int(codes[row, place])} in row {row}"
+            )

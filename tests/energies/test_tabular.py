@@ -1,0 +1,112 @@
+"""The perceptron over numbers and categories, by what it must see and must not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import chainfree as cf
+from chainfree.checks import ContractError
+from chainfree.energies import JointEnergy, TabularMLP
+
+COLUMNS = (3, None, 2, None, 4)
+
+
+@pytest.fixture
+def rows() -> Tensor:
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(50, 5, generator=source)
+    for place, size in enumerate(COLUMNS):
+        if size is not None:
+            x[:, place] = torch.randint(size, (50,), generator=source).float()
+    return x
+
+
+@pytest.fixture
+def energy() -> TabularMLP:
+    torch.manual_seed(0)
+    return TabularMLP(COLUMNS, width=16, depth=2)
+
+
+def test_every_code_has_a_vector_of_its_own(energy: TabularMLP, rows: Tensor) -> None:
+    assert energy.vectors is not None and energy.vectors.num_embeddings == 9
+    for place, size in enumerate(COLUMNS):
+        if size is None:
+            continue
+        others = rows.clone()
+        others[:, place] = (others[:, place] + 1) % size
+        assert bool((energy(others) != energy(rows)).all())
+    with torch.no_grad():
+        energy.vectors.weight[3 + 1] = energy.vectors.weight[3]  # the two codes of column 2 alike
+    others = rows.clone()
+    others[:, 2] = 1 - others[:, 2]
+    torch.testing.assert_close(energy(others), energy(rows))
+
+
+def test_gradients_reach_numbers_and_vectors_and_no_code(energy: TabularMLP, rows: Tensor) -> None:
+    x = rows.clone().requires_grad_()
+    energy(x).sum().backward()
+    assert x.grad is not None
+    assert bool((x.grad[:, [1, 3]] != 0).any(0).all()) and bool((x.grad[:, [0, 2, 4]] == 0).all())
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in energy.parameters())
+
+
+def test_numbers_alone_or_codes_alone() -> None:
+    numbers = TabularMLP([None, None])
+    assert numbers.vectors is None and numbers(torch.randn(3, 2)).shape == (3,)
+    codes = TabularMLP([2, 3], outputs=4)
+    assert codes(torch.tensor([[1.0, 2.0]])).shape == (1, 4)
+    assert JointEnergy(codes, classes=4)(torch.tensor([[1.0, 2.0]]).double().float()).shape == (1,)
+
+
+@pytest.mark.parametrize(("place", "code"), [(0, 3.0), (0, -1.0), (2, 2.0), (4, 4.0)])
+def test_a_code_of_no_category_is_told(energy: TabularMLP, rows: Tensor, place: int, code: float) -> None:
+    rows[7, place] = code
+    with pytest.raises(ContractError, match=rf"column {place} has codes from 0 to .*, got {int(code)} in row 7"):
+        energy(rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"columns": []}, "columns is empty"),
+        ({"columns": [0]}, "number of values"),
+        ({"columns": [None], "embedding": 0}, "embedding"),
+        ({"columns": [None], "width": 0}, "width"),
+        ({"columns": [None], "activation": "step"}, "activation"),
+    ],
+)
+def test_settings_are_checked(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TabularMLP(**arguments)
+
+
+def test_a_mixed_density_is_learned_by_energy_discrepancy() -> None:
+    """A category, a number whose mean depends on it: energies against the truth on a grid."""
+    source = torch.Generator().manual_seed(0)
+    code = torch.multinomial(torch.tensor([0.2, 0.5, 0.3]), 8000, replacement=True, generator=source)
+    means = torch.tensor([-1.0, 0.5, 1.5])
+    number = means[code] + 0.5 * torch.randn(8000, generator=source)
+    x = torch.stack([code.float(), number], dim=1)
+    torch.manual_seed(0)
+    energy = TabularMLP([3, None], width=64, depth=2)
+    kernel = cf.perturbations.Mixed(
+        parts=[
+            ([0], cf.perturbations.UniformHeatKernel(categories=3, t=1.0)),
+            ([1], cf.perturbations.Gaussian(t=0.5)),
+        ],
+        width=2,
+    )
+    engine = cf.Engine(energy, cf.losses.EnergyDiscrepancy(perturbation=kernel, draws=8), seed=0)
+    engine.fit(cf.batches(x, size=256), steps=800)
+    places = torch.linspace(-3, 3.5, 261)
+    grid = torch.cartesian_prod(torch.arange(3.0), places)
+    with torch.no_grad():
+        found = torch.softmax(-engine.averaged_energy()(grid), 0).view(3, 261)
+    truth = torch.tensor([0.2, 0.5, 0.3]).unsqueeze(1) * torch.exp(-2 * (places - means.unsqueeze(1)).square())
+    truth /= truth.sum()
+    assert float((found - truth).abs().sum()) < 0.1  # twice the total variation
+    torch.testing.assert_close(found.sum(1), torch.tensor([0.2, 0.5, 0.3]), atol=0.03, rtol=0)
