@@ -1,0 +1,142 @@
+"""What a table's columns hold, inferred from its rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+
+from ..datasets import DataError
+from .cells import cells, plain, table_of
+from .columns import Category, CategoryColumn, Column, NumberColumn, Order
+
+__all__ = ["Schema"]
+
+_FEW = 12  # whole numbers of so few values are ordinal categories
+_IDENTIFIERS = 0.5  # of the rows: text of more values than that names rows
+_SURELY_FEW = 50  # values that no table has too many of
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns in the order of the table.
+
+    Args:
+        columns: of different names.
+    """
+
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all columns."""
+        return tuple(column.name for column in self.columns)
+
+    @classmethod
+    def infer(
+        cls,
+        frame: Any,
+        *,
+        nominal: Sequence[str] = (),
+        ordinal: Sequence[str] | Mapping[str, Sequence[Category]] = (),
+        cyclic: Sequence[str] | Mapping[str, Sequence[Category]] = (),
+        numeric: Sequence[str] = (),
+    ) -> Schema:
+        """From the types and values of a frame.
+
+        Text, booleans and categorical types are categories, ordinal where an ordered type says so. Numbers are numbers, but
+        whole ones of at most twelve values are ordinal categories, and of two nominal ones. Dates are numbers of days.
+
+        Args:
+            frame: of pandas, Polars, PyArrow or whatever else narwhals knows.
+            nominal, ordinal, cyclic, numeric: names of columns that are so whatever they look like; with their values in
+                order where these are not in the order of numbers or of the alphabet.
+
+        Raises:
+            DataError: no rows or columns, a name that is unknown, repeated or no text, cells of unlike types in one column, a
+                column that is all missing or infinite, text that differs in nearly every row.
+        """
+        table = table_of(frame)
+        orders: dict[str, tuple[Order, Sequence[Category] | None]] = dict.fromkeys(nominal, ("nominal", None))
+        kinds: list[tuple[Order, Sequence[str] | Mapping[str, Sequence[Category]]]] = [
+            ("ordinal", ordinal),
+            ("cyclic", cyclic),
+        ]
+        for order, given in kinds:
+            for name in given:
+                orders[name] = (order, given[name] if isinstance(given, Mapping) else None)
+        unknown = ({*orders, *numeric}) - set(table.columns)
+        if unknown:
+            raise DataError(f"there is no column {min(unknown)!r}; the table has {', '.join(table.columns)}")
+        columns = tuple(_column(table[name], orders.get(name), name in numeric) for name in table.columns)
+        return cls(columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        kinds = {NumberColumn: "number", CategoryColumn: "category"}
+        return {"columns": [{"kind": kinds[type(column)], **dataclasses.asdict(column)} for column in self.columns]}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Schema:
+        """From what :meth:`to_dict` gave.
+
+        Raises:
+            DataError: it is something else.
+        """
+        makers: dict[str, Any] = {"number": NumberColumn, "category": CategoryColumn}
+        columns = []
+        try:
+            for entry in given["columns"]:
+                settings = dict(entry)
+                maker = makers[settings.pop("kind")]
+                if maker is CategoryColumn:
+                    settings["values"] = tuple(settings["values"])
+                columns.append(maker(**settings))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"this is no schema of a table: {error}") from None
+        return cls(tuple(columns))
+
+
+def _column(series: nw.Series[Any], order: tuple[Order, Sequence[Category] | None] | None, numeric: bool) -> Column:
+    values, missing = cells(series)
+    name, seen = series.name, values[~missing]
+    if not len(seen):
+        raise DataError(f"column {name!r} has no value in any row; drop it")
+    dates = series.dtype.is_temporal()
+    numbers = dates or (seen.dtype.kind in "iuf" and not isinstance(series.dtype, nw.Categorical | nw.Enum))
+    if numbers and not np.isfinite(seen.astype(float)).all():
+        raise DataError(f"column {name!r} has infinite values; make them missing, or clip them")
+    whole = numbers and not dates and bool((seen == np.floor(seen.astype(float))).all())
+    few = whole and len(np.unique(seen)) <= _FEW
+    if numbers and order is None and (numeric or not few):
+        low, high = float(seen.min()), float(seen.max())
+        return NumberColumn(name=name, whole=whole, dates=dates, low=low, high=high, missing=bool(missing.any()))
+    if numeric:
+        raise DataError(f"column {name!r} is to be numeric and holds text; make numbers of it")
+    distinct = sorted({plain(value) for value in seen})
+    kind, given = order or (_inferred_order(series, distinct, few), _given_order(series))
+    if given is not None:
+        extra = set(distinct) - set(given)
+        if extra:
+            raise DataError(f"column {name!r} has {min(map(repr, extra))}, which is not among its values")
+        distinct = list(given)
+    if isinstance(distinct[0], str) and len(distinct) > max(_SURELY_FEW, _IDENTIFIERS * len(values)):
+        raise DataError(
+            f"column {name!r} has {len(distinct)} values in {len(values)} rows, as names of rows have; drop it"
+        )
+    return CategoryColumn(name=name, values=tuple(distinct), order=kind, missing=bool(missing.any()))
+
+
+def _inferred_order(series: nw.Series[Any], distinct: Sequence[Category], few: bool) -> Order:
+    if few and len(distinct) > 2:
+        return "ordinal"
+    return "ordinal" if _given_order(series) is not None else "nominal"
+
+
+def _given_order(series: nw.Series[Any]) -> list[Category] | None:
+    """The order of an ordered categorical type, which narwhals calls an enumeration."""
+    return [plain(value) for value in series.dtype.categories] if isinstance(series.dtype, nw.Enum) else None
