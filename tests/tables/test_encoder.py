@@ -1,0 +1,170 @@
+"""The way from tables to tensors and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+import chainfree as cf
+from chainfree.datasets import DataError
+from chainfree.tables import EncodedColumn, Schema, TableEncoder
+from chainfree.tables.encoder import Scaling
+
+ROWS = 300
+
+
+def _frame(seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "income": rng.lognormal(size=ROWS),
+            "age": rng.integers(18, 90, ROWS),
+            "grade": pd.Categorical(rng.choice(["low", "high"], ROWS), categories=["low", "mid", "high"], ordered=True),
+            "town": rng.choice(["Ulm", "Aachen", "Bonn"], ROWS),
+            "member": rng.random(ROWS) > 0.5,
+            "children": rng.integers(0, 5, ROWS),
+            "born": pd.date_range("1970-01-02", periods=ROWS, freq="12h"),
+        }
+    )
+
+
+def _holes(frame: pd.DataFrame) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    gone = {name: frame[name].astype(object).where(rng.random(len(frame)) > 0.2) for name in ("town", "member")}
+    numbers = {name: frame[name].where(rng.random(len(frame)) > 0.2) for name in ("income", "age", "born")}
+    return frame.assign(**gone, **numbers)
+
+
+def _fitted(frame: pd.DataFrame, **options: Any) -> TableEncoder:
+    return TableEncoder(Schema.infer(frame), **options).fit(frame)
+
+
+@pytest.mark.parametrize("scaling", ["standard", "quantile"])
+@pytest.mark.parametrize("reserve", [False, True])
+@pytest.mark.parametrize("holes", [False, True])
+def test_the_way_back_is_exact(scaling: Scaling, reserve: bool, holes: bool) -> None:
+    frame = _holes(_frame()) if holes else _frame()
+    encoder = _fitted(frame, scaling=scaling, reserve=reserve)
+    x = encoder.encode(frame)
+    assert x.shape == (ROWS, len(encoder.columns)) and x.dtype == torch.float32
+    assert encoder.report == ({}, {}, {})
+    back = encoder.decode(x)
+    assert list(back.columns) == list(frame.columns)
+    for name in frame:
+        assert back[name].isna().tolist() == frame[name].isna().tolist(), name
+        there = ~frame[name].isna()
+        if name == "income":
+            np.testing.assert_allclose(back[name][there], frame[name][there], rtol=2e-3)  # float32 of a quantile
+        elif name == "born":
+            assert (back[name] - frame[name])[there].abs().max() < pd.Timedelta(minutes=5)
+        else:
+            assert back[name][there].tolist() == frame[name][there].tolist(), name
+    if not holes:
+        assert str(back["age"].dtype) == "int64" and str(back["member"].dtype) == "bool"
+        assert back["grade"].cat.ordered and list(back["grade"].cat.categories) == ["low", "mid", "high"]
+
+
+def test_numbers_are_scaled_and_codes_are_places_in_the_schema() -> None:
+    frame = _frame()
+    encoder = _fitted(frame, scaling="standard")
+    x = encoder.encode(frame)
+    assert encoder.columns == (
+        EncodedColumn("income"),
+        EncodedColumn("age"),
+        EncodedColumn("grade", 3, "ordinal"),
+        EncodedColumn("town", 3),
+        EncodedColumn("member", 2),
+        EncodedColumn("children", 5, "ordinal"),
+        EncodedColumn("born"),
+    )
+    assert encoder.sizes == [None, None, 3, 3, 2, 5, None]
+    expected = (frame["age"] - frame["age"].mean()) / frame["age"].std(ddof=0)
+    np.testing.assert_allclose(x[:, 1], expected, atol=1e-6)
+    assert (x[:, 3] == torch.tensor(frame["town"].map({"Aachen": 0, "Bonn": 1, "Ulm": 2}).to_numpy())).all()
+    days = (frame["born"] - frame["born"].iloc[0]).dt.total_seconds() / 86_400
+    scale = np.log([frame["income"].std(ddof=0), frame["age"].std(ddof=0), days.std(ddof=0)]).sum()
+    assert encoder.log_scale == pytest.approx(scale)
+    by_rank = _fitted(frame).encode(frame)[:, 0]
+    assert stats.kstest(by_rank.numpy(), "norm").pvalue > 0.5
+    with pytest.raises(ValueError, match="use standard scaling"):
+        _ = _fitted(frame).log_scale
+
+
+def test_a_missing_number_is_a_standard_normal_and_a_state() -> None:
+    frame = pd.concat([_holes(_frame(seed)) for seed in range(10)], ignore_index=True)
+    encoder = _fitted(frame)
+    x = encoder.encode(frame)
+    value, state = x[:, 0], x[:, 1]
+    gone = torch.tensor(frame["income"].isna().tolist())
+    assert encoder.columns[1] == EncodedColumn("income", 2, is_state=True)
+    assert torch.equal(state == 1, gone) and torch.equal(encoder.encode(frame), x)
+    assert stats.kstest(value[gone].numpy(), "norm").pvalue > 1e-3
+
+
+def test_whole_numbers_are_spread_over_their_unit_for_training() -> None:
+    frame = pd.DataFrame({"a": np.arange(1000) % 50})
+    encoder = _fitted(frame, scaling="standard")
+    spread = encoder.encode(frame, dequantise=torch.Generator().manual_seed(0))
+    away = (spread - encoder.encode(frame)).flatten().double().numpy() * frame["a"].std(ddof=0)
+    assert stats.kstest(away, stats.uniform(-0.5, 1).cdf).pvalue > 1e-3
+    assert encoder.report.outside == {}
+    assert encoder.decode(spread)["a"].tolist() == frame["a"].tolist()
+
+
+def test_what_was_not_there_is_told_or_refused() -> None:
+    frame = _frame()
+    strange = frame.assign(
+        town=["Wien", *frame["town"][1:]],
+        income=[1e6, np.nan, *frame["income"][2:]],
+        member=[None, *frame["member"][1:]],
+    )
+    open_to_all = _fitted(frame, reserve=True)
+    x = open_to_all.encode(strange)
+    assert open_to_all.report == ({"town": 1}, {"income": 1}, {"income": 1, "member": 1})
+    assert [column.size for column in open_to_all.columns if column.name == "town"] == [5]
+    back = open_to_all.decode(x)
+    assert pd.isna(back["town"][0]) and pd.isna(back["member"][0]) and pd.isna(back["income"][1])
+    closed = _fitted(frame)
+    with pytest.raises(DataError, match=r"'town' has categories that it did not have \(1 rows\); keep a state"):
+        closed.encode(strange)
+    with pytest.raises(DataError, match=r"'income' has missing cells and had none \(1 rows\)"):
+        closed.encode(strange.assign(town=frame["town"]))
+    with pytest.raises(DataError, match="no column 'town'; it has income"):
+        closed.encode(frame.drop(columns="town"))
+    with pytest.raises(DataError, match="'age' held numbers and holds text now"):
+        closed.encode(frame.assign(age="old"))
+    with pytest.raises(DataError, match="'age' has infinite values"):
+        closed.encode(frame.assign(age=np.inf))
+    with pytest.raises(DataError, match="call fit first"):
+        TableEncoder(Schema.infer(frame)).encode(frame)
+    with pytest.raises(ValueError, match="scaling must be"):
+        _fitted(frame, scaling="log")
+
+
+@pytest.mark.parametrize("scaling", ["standard", "quantile"])
+def test_it_goes_through_json(scaling: Scaling) -> None:
+    frame = _holes(_frame())
+    encoder = _fitted(frame, scaling=scaling, reserve=True)
+    again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    assert torch.equal(again.encode(frame), encoder.encode(frame))
+    pd.testing.assert_frame_equal(again.decode(encoder.encode(frame)), encoder.decode(encoder.encode(frame)))
+
+
+def test_columns_may_come_in_another_order_and_others_are_left_out() -> None:
+    frame = _frame()
+    encoder = _fitted(frame)
+    turned = frame[frame.columns[::-1]].assign(more=1)
+    assert torch.equal(encoder.encode(turned), encoder.encode(frame))
+
+
+def test_an_energy_takes_the_tensors() -> None:
+    frame = _holes(_frame())
+    encoder = _fitted(frame, reserve=True)
+    energy = cf.energies.TabularMLP(encoder.sizes)
+    assert energy(encoder.encode(frame)).shape == (ROWS,)
