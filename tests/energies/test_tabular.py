@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -62,6 +63,28 @@ def test_numbers_alone_or_codes_alone() -> None:
     assert JointEnergy(codes, classes=4)(torch.tensor([[1.0, 2.0]]).double().float()).shape == (1,)
 
 
+@pytest.mark.parametrize("outputs", [None, 3])
+def test_a_missing_number_is_not_seen_and_has_the_density_of_a_standard_normal(outputs: int | None) -> None:
+    torch.manual_seed(0)
+    network = TabularMLP([None, 2, None], states={0: 1}, width=16, depth=2, outputs=outputs).double()
+    energy = network if outputs is None else JointEnergy(network, classes=3)
+    places = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+
+    def rows(state: float) -> Tensor:
+        return torch.stack([places, torch.full_like(places, state), torch.full_like(places, 0.3)], dim=1)
+
+    with torch.no_grad():
+        values = energy(rows(1.0))
+        level = values[2000] - 0.5 * math.log(2 * math.pi)  # at v = 0
+        torch.testing.assert_close(-values, torch.distributions.Normal(0.0, 1.0).log_prob(places) - level)
+        assert float(torch.trapezoid(torch.exp(-(values - level)), places)) == pytest.approx(1)
+        assert float(energy(rows(0.0)).std()) > 0.01
+    x = rows(1.0)[:5].requires_grad_()
+    energy(x).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad[:, 0], places[:5])
+
+
 @pytest.mark.parametrize(("place", "code"), [(0, 3.0), (0, -1.0), (2, 2.0), (4, 4.0)])
 def test_a_code_of_no_category_is_told(energy: TabularMLP, rows: Tensor, place: int, code: float) -> None:
     rows[7, place] = code
@@ -76,6 +99,9 @@ def test_a_code_of_no_category_is_told(energy: TabularMLP, rows: Tensor, place: 
         ({"columns": [0]}, "number of values"),
         ({"columns": [None], "embedding": 0}, "embedding"),
         ({"columns": [None], "width": 0}, "width"),
+        ({"columns": [None, 3], "states": {0: 1}}, "states are of numbers, by columns of two codes, got 0: 1"),
+        ({"columns": [2, 2], "states": {0: 1}}, "states are of numbers"),
+        ({"columns": [None, 2], "states": {0: 5}}, "states are of numbers"),
         ({"columns": [None], "activation": "step"}, "activation"),
     ],
 )

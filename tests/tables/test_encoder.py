@@ -163,8 +163,53 @@ def test_columns_may_come_in_another_order_and_others_are_left_out() -> None:
     assert torch.equal(encoder.encode(turned), encoder.encode(frame))
 
 
-def test_an_energy_takes_the_tensors() -> None:
-    frame = _holes(_frame())
-    encoder = _fitted(frame, reserve=True)
-    energy = cf.energies.TabularMLP(encoder.sizes)
-    assert energy(encoder.encode(frame)).shape == (ROWS,)
+def test_perturbations_know_the_columns() -> None:
+    frame = _holes(_frame()).assign(one="same", day=np.arange(ROWS) % 7)
+    encoder = TableEncoder(Schema.infer(frame, cyclic=["day"]), scaling="standard").fit(frame)
+    x = encoder.encode(frame).repeat(20, 1)
+    time = 0.7
+    kernel = encoder.perturbation(noise=0.05, time=time)
+    y = kernel.perturb(x, generator=torch.Generator().manual_seed(0)).y
+    for place, column in enumerate(encoder.columns):
+        if column.size is None:
+            away = (y - x)[:, place].double().numpy() / 0.05
+            assert stats.kstest(away, "norm").pvalue > 1e-4, column
+        elif column.size == 1:
+            assert torch.equal(y[:, place], x[:, place])
+        elif column.order == "nominal":
+            stays = float((y[:, place] == x[:, place]).double().mean())
+            assert stays == pytest.approx(np.exp(-time) + (1 - np.exp(-time)) / column.size, abs=0.03), column
+        else:
+            # of the slowest wave of the path or circle, e^-time is left
+            turns = np.pi if column.order == "ordinal" else 2 * np.pi
+            shift = 0.5 if column.order == "ordinal" else 0.0
+            before, after = (np.cos(turns * (rows[:, place].double().numpy() + shift) / column.size) for rows in (x, y))
+            assert (before * after).mean() / (before**2).mean() == pytest.approx(np.exp(-time), abs=0.03), column
+    constant = pd.DataFrame({"a": ["same"] * 5})
+    with pytest.raises(ValueError, match="can change"):
+        TableEncoder(Schema.infer(constant)).fit(constant).perturbation()
+
+
+def test_an_energy_of_a_table_with_missing_cells_is_learned() -> None:
+    """Incomes that depend on the town, and are missing more often in one: shares and means by a grid of the energy."""
+    rng = np.random.default_rng(0)
+    town = rng.choice(["Aachen", "Ulm"], 6000, p=[0.3, 0.7])
+    income = np.where(town == "Ulm", 2.0, -1.0) + rng.normal(size=6000)
+    gone = rng.random(6000) < np.where(town == "Ulm", 0.4, 0.1)
+    frame = pd.DataFrame({"town": town, "income": np.where(gone, np.nan, income)})
+    encoder = _fitted(frame, scaling="standard")
+    torch.manual_seed(0)
+    energy = cf.energies.TabularMLP(encoder.sizes, states=encoder.states, width=64, depth=2)
+    loss = cf.losses.EnergyDiscrepancy(perturbation=encoder.perturbation(noise=0.7), draws=8)
+    engine = cf.Engine(energy, loss, seed=0)
+    engine.fit(cf.batches(encoder.encode(frame), size=256), steps=1000)
+    places = torch.linspace(-5, 5, 201)
+    grid = torch.cartesian_prod(torch.arange(2.0), places, torch.arange(2.0))
+    with torch.no_grad():
+        mass = torch.softmax(-engine.averaged_energy()(grid), 0).view(2, 201, 2)
+    shares = mass.sum(1)
+    truth = torch.tensor([[0.3 * 0.9, 0.3 * 0.1], [0.7 * 0.6, 0.7 * 0.4]])
+    torch.testing.assert_close(shares, truth, atol=0.04, rtol=0)
+    means = (mass[:, :, 0] * places).sum(1) / shares[:, 0]
+    scaled = torch.from_numpy(encoder.encode(pd.DataFrame({"town": ["Ulm"] * 2, "income": [-1.0, 2.0]})).numpy()[:, 1])
+    torch.testing.assert_close(means, scaled, atol=0.08, rtol=0)

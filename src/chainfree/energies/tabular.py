@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +16,22 @@ __all__ = ["TabularMLP"]
 
 
 class TabularMLP(nn.Module):
-    """A perceptron that sees numbers as they are and categories as learned vectors.
+    r"""A perceptron that sees numbers as they are and categories as learned vectors.
+
+    A number may be missing: then a column of codes says 1 in that row, the number itself is a draw from the standard
+    normal, and the perceptron does not see it. Its :math:`\tfrac12 v^2 + \tfrac12 \log 2\pi` is added to the energy (and taken from all
+    logits), so that :math:`e^{-E}` is the density of what is there times that of the draws.
 
     Args:
         columns: for every column of the rows ``None`` if it holds a number, or S if it holds codes 0, 1, ..., S - 1.
+        states: which column of codes says whether a number is missing, by the number's place; as
+            :attr:`chainfree.tables.TableEncoder.states`.
         embedding: length of a category's vector.
         width, depth, activation, outputs: as in :class:`MLP`. No gradient reaches codes, so any activation will do for energy
             discrepancy.
 
     Raises:
-        ValueError: no columns, a size below 1, or an unknown activation.
+        ValueError: no columns, a size below 1, an unknown activation, or states that are no number's or no codes.
 
     >>> energy = TabularMLP([None, 3, None])
     >>> energy(torch.tensor([[0.2, 2.0, -1.0], [0.5, 0.0, 0.1]])).shape
@@ -38,6 +45,7 @@ class TabularMLP(nn.Module):
         self,
         columns: Sequence[int | None],
         *,
+        states: Mapping[int, int] = {},
         embedding: int = 4,
         width: int | Sequence[int] = 256,
         depth: int = 3,
@@ -51,7 +59,11 @@ class TabularMLP(nn.Module):
         sizes = [size for size in columns if size is not None]
         for size in sizes:
             require_positive_int("the number of values of a column", size)
+        for number, state in states.items():
+            if not {number, state} <= set(range(len(columns))) or columns[number] is not None or columns[state] != 2:
+                raise ValueError(f"states are of numbers, by columns of two codes, got {number}: {state}")
         self.dim = len(columns)
+        self.may_miss, self.states = list(states), list(states.values())
         self.numbers = [place for place, size in enumerate(columns) if size is None]
         self.codes = [place for place, size in enumerate(columns) if size is not None]
         self.register_buffer("sizes", torch.tensor(sizes, dtype=torch.long))
@@ -69,6 +81,13 @@ class TabularMLP(nn.Module):
             ContractError: rows of another shape, or, where rows are on the CPU, a code that is none of its column's.
         """
         require_rows(x, (self.dim,), next(self.perceptron.parameters()))
+        hidden = None
+        if self.states:
+            gone = x[:, self.states] == 1
+            hidden = torch.where(gone, 0.5 * x[:, self.may_miss].square() + 0.5 * math.log(2 * math.pi), 0.0).sum(1)
+            shown = x.clone()
+            shown[:, self.may_miss] = torch.where(gone, 0.0, x[:, self.may_miss])
+            x = shown
         if self.vectors is not None:
             codes = x[:, self.codes].long()
             if not codes.is_cuda:
@@ -76,7 +95,9 @@ class TabularMLP(nn.Module):
             vectors = self.vectors(codes + self.offsets).flatten(1)
             x = torch.cat([x[:, self.numbers], vectors.to(x.dtype)], dim=1)
         values: Tensor = self.perceptron(x)
-        return values
+        if hidden is None:
+            return values
+        return values + hidden if values.dim() == 1 else values - hidden.unsqueeze(1)
 
     def _require(self, codes: Tensor) -> None:
         """In a table of all columns' vectors a wrong code would be another column's."""

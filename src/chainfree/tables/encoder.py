@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from torch import Tensor
 
+from ..checks import require_positive
 from ..datasets import DataError
+from ..perturbations import Gaussian, Mixed, OrderedHeatKernel, Perturbation, UniformHeatKernel
 from .cells import cells, plain, table_of
 from .columns import CategoryColumn, NumberColumn
 from .schema import Schema
@@ -89,6 +92,43 @@ class TableEncoder:
     def sizes(self) -> list[int | None]:
         """Number of codes of every column, ``None`` for numbers: what :class:`chainfree.energies.TabularMLP` takes."""
         return [column.size for column in self.columns]
+
+    @property
+    def states(self) -> dict[int, int]:
+        """Places of the numbers that may be missing, and of the columns that say whether they are."""
+        return {place - 1: place for place, column in enumerate(self.columns) if column.is_state}
+
+    def perturbation(self, *, noise: float = 0.1, time: float = 1.0) -> Mixed:
+        r"""For energy discrepancy: noise on numbers, on codes the heat kernels of their order.
+
+        Args:
+            noise: standard deviation, in units of the scaled numbers.
+            time: a code without order stays with probability :math:`e^{-time}`. Ordered ones diffuse until their slowest
+                frequency has fallen to the same, so that the kernels see as far whatever the number of values.
+
+        Raises:
+            ValueError: a setting that is not above 0, or no column that could change.
+        """
+        require_positive("noise", noise)
+        require_positive("time", time)
+        numbers = [place for place, column in enumerate(self.columns) if column.size is None]
+        parts: list[tuple[Sequence[int], Perturbation]] = [(numbers, Gaussian(t=noise**2))] if numbers else []
+        nominal = {
+            place: column.size
+            for place, column in enumerate(self.columns)
+            if column.size is not None and column.size > 1 and column.order == "nominal"
+        }
+        if nominal:
+            parts.append((list(nominal), UniformHeatKernel(categories=tuple(nominal.values()), t=time)))
+        for place, column in enumerate(self.columns):
+            if column.size is not None and column.size > 1 and column.order != "nominal":
+                turns = 1 if column.order == "ordinal" else 2
+                slowest = 2 - 2 * math.cos(turns * math.pi / column.size)
+                kernel = OrderedHeatKernel(categories=column.size, order=column.order, t=time / slowest)
+                parts.append(([place], kernel))
+        if not parts:
+            raise ValueError("no column of this table can change; a density of it says nothing")
+        return Mixed(parts=parts, width=len(self.columns))
 
     def fit(self, frame: Any) -> TableEncoder:
         """Learn the scales of the numbers.
