@@ -19,8 +19,8 @@ class TabularMLP(nn.Module):
     r"""A perceptron that sees numbers as they are and categories as learned vectors.
 
     A number may be missing: then a column of codes says 1 in that row, the number itself is a draw from the standard
-    normal, and the perceptron does not see it. Its :math:`\tfrac12 v^2 + \tfrac12 \log 2\pi` is added to the energy (and taken from all
-    logits), so that :math:`e^{-E}` is the density of what is there times that of the draws.
+    normal, and the perceptron does not see it. Its :math:`\tfrac12 v^2 + \tfrac12 \log 2\pi` is added to the energy (and
+    taken from all logits), so that :math:`e^{-E}` is the density of what is there times that of the draws.
 
     Args:
         columns: for every column of the rows ``None`` if it holds a number, or S if it holds codes 0, 1, ..., S - 1.
