@@ -169,7 +169,7 @@ def rendered(results: Path = RESULTS) -> str:
     lines = ["| what | result | file |", "|---|---|---|"]
     lines += [f"| {what} | {result} | [{name}](results/{name}.json) |" for what, result, name in rows]
     machine = records["ed_25gaussians"]["machine"]
-    lines += ["", f"Timings are on one thread of: {machine}. NICE is trained on two."]
+    lines += ["", f"Timings are on one thread of: {machine}, unless the file names another. NICE is trained on two."]
     return "\n".join(lines) + "\n"
 
 

@@ -34,6 +34,8 @@ def test_the_library_examples_run_one_after_the_other() -> None:
     found, record = scope["found"], scope["record"]
     assert found.low <= found.mean <= found.high < found.low + 0.1  # type: ignore[attr-defined]
     assert 0.5 < float(record.acceptance) < 1 and int(record.divergences) == 0  # type: ignore[attr-defined]
+    accuracy, of_base = float(scope["accuracy"]), float(scope["accuracy_of_base"])  # type: ignore[arg-type]
+    assert 0.88 < accuracy < 0.97 and 0.65 < of_base < 0.82
     samples = scope["samples"]
     assert isinstance(samples, torch.Tensor) and samples.shape == (1000, 2)
     assert float((samples.std(0) - 1).abs().max()) < 0.25

@@ -74,3 +74,12 @@ def test_perceptrons_of_several_widths_and_outputs() -> None:
     for wrong in ({"width": ()}, {"width": (8, 0)}, {"outputs": 0}, {"depth": 0}):
         with pytest.raises(ValueError, match="must be"):
             MLP(3, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_temperature_divides_the_logits() -> None:
+    torch.manual_seed(0)
+    energy, x = JointEnergy(MLP(2, outputs=3), classes=3), torch.randn(5, 2)
+    expected = torch.log_softmax(energy.logits(x) / 2.5, 1)
+    torch.testing.assert_close(energy.class_log_probs(x, temperature=2.5), expected)
+    with pytest.raises(ValueError, match="temperature"):
+        energy.class_log_probs(x, temperature=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.calibration import calibration_curve
@@ -73,3 +74,11 @@ def test_what_cannot_be_judged_is_refused() -> None:
         reliability(torch.full((1, 2), math.nan), torch.tensor([0]))
     with pytest.raises(ValueError, match="bins"):
         reliability(logits, torch.zeros(3, dtype=torch.long), bins=0)
+
+
+def test_probabilities_are_no_logits() -> None:
+    logits = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    y = torch.zeros(20, dtype=torch.long)
+    with pytest.raises(ValueError, match="these are probabilities; give logits, or the probabilities' logarithms"):
+        classifier_scores(logits.softmax(1), y)
+    np.testing.assert_allclose(classifier_scores(logits, y), classifier_scores(logits.log_softmax(1), y), rtol=1e-5)

@@ -77,6 +77,13 @@ def test_without_a_label_there_is_no_cross_entropy(energy: JointEnergy, batch: B
         _only(Joint(None), energy, Batch(batch.x))
 
 
+def test_labels_of_no_class_are_refused(energy: JointEnergy, batch: Batch) -> None:
+    with pytest.raises(ValueError, match=r"whole numbers, -1 where there is none, got torch.float32; call .long\(\)"):
+        _only(Joint(None), energy, Batch(batch.x, torch.zeros(9)))
+    with pytest.raises(ValueError, match="from 0 to 2, got 3; give more classes"):
+        _only(Joint(None), energy, Batch(batch.x, torch.tensor([3] + [-1] * 8)))
+
+
 def test_all_terms_are_added_and_those_without_labels_are_over_the_other_rows(
     energy: JointEnergy, batch: Batch
 ) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.linalg import expm
 
+from chainfree.checks import ContractError
 from chainfree.losses import EnergyDiscrepancy
 from chainfree.perturbations import (
     Absorbing,
@@ -223,6 +224,27 @@ def test_energy_discrepancy_finds_probabilities_of_a_table() -> None:
             optimizer.step()
         found = torch.softmax(-table.detach().flatten(), 0).view(2, 3)
         assert float((found - law).abs().max()) < 0.015, perturbation
+
+
+@pytest.mark.parametrize(
+    "perturbation",
+    [
+        Bernoulli(),
+        UniformHeatKernel(categories=(2, 2)),
+        OrderedHeatKernel(categories=2, order="cyclic"),
+        Absorbing(categories=2),
+        OneSite(),
+        Mixed(parts=[([0, 1], UniformHeatKernel(categories=2))], width=2),
+    ],
+)
+@pytest.mark.parametrize("code", [2.0, -1.0, 0.5, float("nan")])
+def test_codes_of_no_category_are_refused(perturbation: Perturbation, code: float) -> None:
+    """They would train, and better than real ones: what the kernel never draws is easily told from what it draws."""
+    rows = torch.ones(4, 2)
+    perturbation.perturb(rows)
+    rows[2, 1] = code
+    with pytest.raises(ContractError, match=r"whole numbers from 0 to 1, got .* at \(1,\) of row 2"):
+        perturbation.perturb(rows)
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,13 @@ def test_what_is_no_site_is_refused() -> None:
             gibbs.step(_table, state, sites=sites)
     with pytest.raises(ValueError, match="one value only"):
         gibbs.step(_table, state, sites=[(0, 1)])
+    for strange in ([2, 3], {0: 2}):
+        with pytest.raises(ValueError, match="sites are pairs"):
+            gibbs.step(_table, state, sites=strange)  # type: ignore[arg-type]
+    for code in (0.5, -1.0, 2.0):
+        off = gibbs.State(torch.full((5, 3), code, dtype=torch.float64), state.log_density)
+        with pytest.raises(ContractError, match="column 0 is to hold whole numbers from 0 to 1; start the chains"):
+            gibbs.step(_table, off, sites=[(0, 2)])
     with pytest.raises(ContractError, match=r"rows \(B, D\)"):
         gibbs.init(_table, torch.zeros(5, 1, 3))
     with pytest.raises(ValueError, match="take gibbs"):

@@ -67,9 +67,15 @@ class JointEnergy(nn.Module):
         """Energy of rows with their classes ``(B,)`` in nats, ``(B,)``."""
         return -self.logits(x).gather(1, y.unsqueeze(1)).squeeze(1)
 
-    def class_log_probs(self, x: Tensor) -> Tensor:
-        r""":math:`\log p(y \mid x)` in nats, ``(B, K)``."""
-        return torch.log_softmax(self.logits(x), dim=1)
+    def class_log_probs(self, x: Tensor, *, temperature: float = 1.0) -> Tensor:
+        r""":math:`\log p(y \mid x)` in nats, ``(B, K)``, of logits divided by a temperature.
+
+        Args:
+            x: rows, ``(B, *event)``.
+            temperature: of :func:`chainfree.evaluation.fit_temperature` on held-out rows; above 1 makes less sure.
+        """
+        require_positive("temperature", temperature)
+        return torch.log_softmax(self.logits(x) / temperature, dim=1)
 
     def departure(self, x: Tensor, logits: Tensor) -> Tensor:
         """How far energies are from those of the base that the logits are tilted from, or from 0, in nats, ``(B,)``.

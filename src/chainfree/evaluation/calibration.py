@@ -82,6 +82,7 @@ def reliability(logits: Tensor, y: Tensor, *, bins: int = 15) -> Reliability:
 
 def classifier_scores(logits: Tensor, y: Tensor, *, bins: int = 15) -> ClassifierScores:
     """Accuracy, NLL, Brier score and calibration error; see :func:`reliability` for arguments and errors."""
+    logits = logits.detach()
     calibration = reliability(logits, y, bins=bins)
     log_probs = torch.log_softmax(logits.double(), dim=1)
     right = functional.one_hot(y, logits.shape[1]).double()
@@ -122,5 +123,7 @@ def _require_classified(logits: Tensor, y: Tensor) -> None:
             f"logits must be (N, K) and y whole numbers (N,), got {tuple(logits.shape)} and {y.dtype} of {tuple(y.shape)}"
         )
     require_finite("logits", logits)
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(1), logits.new_ones(len(logits)), atol=1e-4):
+        raise ValueError("these are probabilities; give logits, or the probabilities' logarithms")
     if int(y.min()) < 0 or int(y.max()) >= logits.shape[1]:
         raise ValueError(f"y must be classes from 0 to {logits.shape[1] - 1}; leave rows without a label out")

@@ -45,8 +45,8 @@ def log_z_enumeration(
     0.6265
     """
     require_positive_int("batch", batch)
-    if not categories:
-        raise ValueError("categories is empty; give the number of values of every site")
+    if isinstance(categories, int) or not categories:
+        raise ValueError(f"categories must be one number of values for each site, got {categories!r}")
     for size in categories:
         require_positive_int("categories", size)
     states = math.prod(categories)

@@ -52,6 +52,8 @@ def max_probability_score(logits: Tensor) -> Tensor:
 def outlier_scores(energy: JointEnergy, x: Tensor, *, batch: int = 1000) -> OutlierScores:
     """All scores of the rows, in one forward and one backward pass; no parameter gets a gradient.
 
+    A classifier may well be sure of the class of rows that lie far from all classes: the energy is the score of a density.
+
     Args:
         energy: in evaluation mode, as :meth:`chainfree.Engine.averaged_energy` returns it.
         x: floats ``(N, *event)``, N at least 1.

@@ -160,6 +160,12 @@ class Joint(nn.Module):
         joint = cast(JointEnergy, energy)  # players() has looked; compiled, it is of another type
         if batch.y is None:
             raise ValueError("a joint objective needs labels, -1 where there is none; give y to the batches")
+        if batch.y.is_floating_point():
+            raise ValueError(f"labels must be whole numbers, -1 where there is none, got {batch.y.dtype}; call .long()")
+        if batch.y.device.type == "cpu" and int(batch.y.max()) >= joint.classes:  # elsewhere looking would wait
+            raise ValueError(
+                f"labels must be from 0 to {joint.classes - 1}, got {int(batch.y.max())}; give more classes"
+            )
         few = batch.labelled or len(batch)
         decided = self.class_entropy > 0 or self.class_balance > 0
         without = decided or self.virtual_adversarial is not None

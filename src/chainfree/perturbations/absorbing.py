@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checks import require_positive
 from .base import Perturbed
-from .categories import Categories, category_counts, require_categories
+from .categories import Categories, category_counts, require_categories, require_codes
 
 __all__ = ["Absorbing"]
 
@@ -46,9 +46,12 @@ class Absorbing:
 
         Raises:
             ValueError: another number of sites than of ``categories``.
+            ContractError: codes of no category, where they are on the CPU.
         """
+        counts = category_counts(self.categories, x)
+        require_codes(x, counts)
         stays = torch.rand(x.shape, generator=generator, device=x.device) < math.exp(-self.t)
-        return Perturbed(torch.where(stays, x, category_counts(self.categories, x).to(x.dtype)))
+        return Perturbed(torch.where(stays, x, counts.to(x.dtype)))
 
     def recover(self, perturbed: Perturbed, draws: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """Codes ``(draws, B, *event)``, none of them S."""

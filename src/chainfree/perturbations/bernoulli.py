@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .base import Perturbed
+from .categories import require_codes
 
 __all__ = ["Bernoulli"]
 
@@ -38,7 +39,12 @@ class Bernoulli:
             raise ValueError(f"epsilon must be above 0 and at most 0.5, got {self.epsilon!r}")
 
     def perturb(self, x: Tensor, /, *, generator: torch.Generator | None = None) -> Perturbed:
-        """Bits ``(B, *event)`` of 0 and 1."""
+        """Bits ``(B, *event)`` of 0 and 1.
+
+        Raises:
+            ContractError: others, where they are on the CPU.
+        """
+        require_codes(x, torch.tensor(2))
         return Perturbed(self._flip(x, x.shape, generator))
 
     def recover(self, perturbed: Perturbed, draws: int, /, *, generator: torch.Generator | None = None) -> Tensor:

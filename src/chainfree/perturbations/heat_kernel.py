@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..checks import require_positive, require_positive_int
 from .base import Perturbed
-from .categories import Categories, category_counts, require_categories
+from .categories import Categories, category_counts, require_categories, require_codes
 from .gaussian import LogUniform
 
 __all__ = ["OrderedHeatKernel", "UniformHeatKernel"]
@@ -53,7 +53,9 @@ class UniformHeatKernel:
 
         Raises:
             ValueError: another number of sites than of ``categories``.
+            ContractError: codes of no category, where they are on the CPU.
         """
+        require_codes(x, category_counts(self.categories, x))
         times = _times(self.t, x, generator)
         return Perturbed(self._move(x, x.shape, times, generator), times)
 
@@ -104,7 +106,12 @@ class OrderedHeatKernel:
         _require_time(self.t)
 
     def perturb(self, x: Tensor, /, *, generator: torch.Generator | None = None) -> Perturbed:
-        """Codes ``(B, *event)``; ``scale`` holds the times where they are not one number."""
+        """Codes ``(B, *event)``; ``scale`` holds the times where they are not one number.
+
+        Raises:
+            ContractError: codes of no category, where they are on the CPU.
+        """
+        require_codes(x, category_counts(self.categories, x))
         times = _times(self.t, x, generator)
         return Perturbed(self._move(x, x.shape, times, generator), times)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .base import Perturbed
-from .categories import Categories, category_counts, require_categories
+from .categories import Categories, category_counts, require_categories, require_codes
 
 __all__ = ["OneSite"]
 
@@ -41,7 +41,10 @@ class OneSite:
 
         Raises:
             ValueError: another number of sites than of ``categories``.
+            ContractError: codes of no category, where they are on the CPU.
         """
+        flat = x.flatten(1)
+        require_codes(flat, category_counts(self.categories, flat))
         return Perturbed(self._neighbours(x, generator))
 
     def recover(self, perturbed: Perturbed, draws: int, /, *, generator: torch.Generator | None = None) -> Tensor:

@@ -73,7 +73,11 @@ def step(
 
 
 def kernel(log_density: LogDensity, *, sites: Sites) -> Kernel[State]:
-    """:func:`init` and :func:`step` with MALA's target filled in, for :func:`chainfree.samplers.run`."""
+    """:func:`init` and :func:`step` with MALA's target filled in, for :func:`chainfree.samplers.run`.
+
+    Args:
+        log_density, sites: as for :func:`step`.
+    """
     return Kernel(
         init=lambda x, *, generator=None: init(log_density, x),
         step=partial(step, log_density, sites=sites),

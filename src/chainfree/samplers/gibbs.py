@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import ContractError, energy_values, require_positive_int
+from ..checks import ContractError, energy_values, require_finite, require_positive_int
 from .kernels import Kernel, LogDensity
 from .metropolis import not_finite
 
@@ -67,6 +67,7 @@ def init(log_density: LogDensity, x: Tensor) -> State:
     """
     if x.dim() != 2:
         raise ContractError(f"codes are columns of rows (B, D), got shape {tuple(x.shape)}")
+    require_finite("rows", x)
     return State(x.detach(), energy_values(log_density, x.detach()))
 
 
@@ -85,9 +86,16 @@ def step(
 
     Raises:
         ValueError: sites that are none.
-        ContractError: as :func:`init`.
+        ContractError: as :func:`init`, or codes of no value of their site, where rows are on the CPU.
     """
     require_sites(sites, state.x.shape[1])
+    for column, size in sites:
+        codes = state.x[:, column]
+        # on an accelerator looking would wait
+        if codes.device.type == "cpu" and not bool(((codes >= 0) & (codes < size) & (codes == codes.long())).all()):
+            raise ContractError(
+                f"column {column} is to hold whole numbers from 0 to {size - 1}; start the chains in such rows"
+            )
     x, known = state.x.clone(), state.log_density
     for column, size in sites:
         others = torch.arange(1, size, device=x.device, dtype=x.dtype)
@@ -105,7 +113,12 @@ def step(
 
 
 def kernel(log_density: LogDensity, *, sites: Sites) -> Kernel[State]:
-    """:func:`init` and :func:`step` for :func:`chainfree.samplers.run`; the step size and scales mean nothing here."""
+    """:func:`init` and :func:`step` for :func:`chainfree.samplers.run`, whose step size means nothing here: give 1.
+
+    Args:
+        log_density: as for :func:`step`.
+        sites: columns of codes with their numbers of values: ``list(enumerate(categories))`` where all columns are.
+    """
     return Kernel(
         init=lambda x, *, generator=None: init(log_density, x),
         step=lambda state, *, step_size, scales=None, generator=None: step(
@@ -117,6 +130,10 @@ def kernel(log_density: LogDensity, *, sites: Sites) -> Kernel[State]:
 
 def require_sites(sites: Sites, width: int) -> None:
     """Raise ``ValueError`` unless these are different columns of rows of this width, with at least two values each."""
+    if not all(isinstance(site, tuple) and len(site) == 2 for site in sites):
+        raise ValueError(
+            f"sites are pairs of a column and its number of values, got {sites!r}; list(enumerate(sizes)) for all"
+        )
     columns = [column for column, _ in sites]
     if not columns or len(set(columns)) < len(columns) or not set(columns) <= set(range(width)):
         raise ValueError(f"sites must be different columns from 0 to {width - 1}, at least one, got {columns}")

@@ -102,7 +102,7 @@ def test_a_step_never_lowers_the_likelihood_of_all_rows() -> None:
 def test_what_cannot_be_fitted_is_refused(classes: GaussianClasses) -> None:
     x = torch.zeros(4, 2)
     for y in (torch.tensor([0, 2, -1, -1]), torch.tensor([0, 0, -1, -1]), torch.tensor([0, 1, -2, 0])):
-        with pytest.raises(ValueError, match="labels must be classes from 0 on"):
+        with pytest.raises(ValueError, match="labels must be classes 0, 1, "):
             GaussianClasses.fit(x, y)
     with pytest.raises(ValueError, match="no row has a label"):
         GaussianClasses.fit(x, torch.full((4,), -1))
@@ -110,5 +110,13 @@ def test_what_cannot_be_fitted_is_refused(classes: GaussianClasses) -> None:
         GaussianClasses.fit(x, torch.zeros(4))
     with pytest.raises(ValueError, match="em_steps"):
         GaussianClasses.fit(x, torch.tensor([0, 1, 0, 1]), em_steps=-1)
+    with pytest.raises(ValueError, match="more labelled rows than classes; label one more"):
+        GaussianClasses.fit(x, torch.tensor([0, 1, -1, -1]))
+    with pytest.raises(ValueError, match=r"rows \(N, dim\), got shape \(4,\)"):
+        GaussianClasses.fit(x[:, 0], torch.tensor([0, 1, 0, 1]))
+    hole = x.clone()
+    hole[3] = torch.nan  # of a row without a label
+    with pytest.raises(ValueError, match="x "):
+        GaussianClasses.fit(hole, torch.tensor([0, 1, 0, -1]))
     with pytest.raises(ValueError, match="positive definite"):
         GaussianClasses(MEANS, -COVARIANCE, WEIGHTS)

@@ -7,7 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from ...checks import require_floats, require_in_unit_interval, require_positive_int, require_rows, require_symmetric
+from ...checks import (
+    require_finite,
+    require_floats,
+    require_in_unit_interval,
+    require_positive_int,
+    require_rows,
+    require_symmetric,
+)
 from .base import AnalyticEnergy
 
 __all__ = ["GaussianClasses"]
@@ -116,6 +123,8 @@ class GaussianClasses(AnalyticEnergy):
 
 def _labelled(x: Tensor, y: Tensor) -> Tensor:
     """Indices of the rows with a label."""
+    if x.dim() != 2:
+        raise ValueError(f"x must be rows (N, dim), got shape {tuple(x.shape)}")
     if y.shape != x.shape[:1] or y.is_floating_point() or not len(y):
         raise ValueError(f"y must be whole numbers of shape ({len(x)},), got {y.dtype} of shape {tuple(y.shape)}")
     if not bool((y >= 0).any()):
@@ -123,9 +132,12 @@ def _labelled(x: Tensor, y: Tensor) -> Tensor:
     seen = torch.unique(y[y >= 0]).cpu()
     if int(y.min()) < -1 or len(seen) < 2 or not torch.equal(seen, torch.arange(len(seen))):
         raise ValueError(
-            f"labels must be classes from 0 on, each at least once and at least two, or -1; got {seen.tolist()} and a "
-            f"least of {int(y.min())}"
+            f"labels must be classes 0, 1, ..., each at least once and at least two, or -1 for none; got "
+            f"{sorted({int(value) for value in y})[:10]}"
         )
+    if int((y >= 0).sum()) <= len(seen):
+        raise ValueError("a covariance within classes needs more labelled rows than classes; label one more")
+    require_finite("x", x)
     return torch.nonzero(y.cpu() >= 0).squeeze(1)
 
 
