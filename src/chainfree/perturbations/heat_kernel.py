@@ -24,8 +24,37 @@ __all__ = ["OrderedHeatKernel", "UniformHeatKernel"]
 Order = Literal["cyclic", "ordinal"]
 
 
+class _HeatKernel:
+    """The way out and the way back, which are one move: the kernels are symmetric."""
+
+    categories: Categories
+    t: float | LogUniform
+
+    def perturb(self, x: Tensor, /, *, generator: torch.Generator | None = None) -> Perturbed:
+        """Codes ``(B, *event)``; ``scale`` holds the times where they are not one number.
+
+        Raises:
+            ValueError: another number of sites than of ``categories``.
+            ContractError: codes of no category, where they are on the CPU.
+        """
+        require_codes(x, category_counts(self.categories, x))
+        times = _times(self.t, x, generator)
+        return Perturbed(self._move(x, x.shape, times, generator), times)
+
+    def recover(self, perturbed: Perturbed, draws: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+        """Codes ``(draws, B, *event)``, with the datum's own time."""
+        y, times = perturbed
+        return self._move(y, (draws, *y.shape), times, generator)
+
+    def _move(
+        self, x: Tensor, shape: tuple[int, ...] | torch.Size, times: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """Every code of ``x``, spread over ``shape``, after the time ``t``, or after its datum's."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, kw_only=True)
-class UniformHeatKernel:
+class UniformHeatKernel(_HeatKernel):
     r"""A category stays with probability :math:`e^{-t}` and is else drawn anew, all equally likely; the reverse is the same.
 
     The heat kernel of the complete graph, for categories without order. Sites are independent.
@@ -48,22 +77,6 @@ class UniformHeatKernel:
         require_categories(self.categories)
         _require_time(self.t)
 
-    def perturb(self, x: Tensor, /, *, generator: torch.Generator | None = None) -> Perturbed:
-        """Codes ``(B, *event)``; ``scale`` holds the times where they are not one number.
-
-        Raises:
-            ValueError: another number of sites than of ``categories``.
-            ContractError: codes of no category, where they are on the CPU.
-        """
-        require_codes(x, category_counts(self.categories, x))
-        times = _times(self.t, x, generator)
-        return Perturbed(self._move(x, x.shape, times, generator), times)
-
-    def recover(self, perturbed: Perturbed, draws: int, /, *, generator: torch.Generator | None = None) -> Tensor:
-        """Codes ``(draws, B, *event)``, with the datum's own time."""
-        y, times = perturbed
-        return self._move(y, (draws, *y.shape), times, generator)
-
     def _move(
         self, x: Tensor, shape: tuple[int, ...] | torch.Size, times: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
@@ -77,7 +90,7 @@ class UniformHeatKernel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrderedHeatKernel:
+class OrderedHeatKernel(_HeatKernel):
     r"""Diffusion along a path of categories, or around a circle of them; the reverse is the same.
 
     Neighbours pass into each other at rate one, so :math:`q_t = \exp(tR)` has the cosine transform's eigenvectors on the
@@ -104,21 +117,6 @@ class OrderedHeatKernel:
         if self.order not in ("cyclic", "ordinal"):
             raise ValueError(f"order must be 'cyclic' or 'ordinal', got {self.order!r}")
         _require_time(self.t)
-
-    def perturb(self, x: Tensor, /, *, generator: torch.Generator | None = None) -> Perturbed:
-        """Codes ``(B, *event)``; ``scale`` holds the times where they are not one number.
-
-        Raises:
-            ContractError: codes of no category, where they are on the CPU.
-        """
-        require_codes(x, category_counts(self.categories, x))
-        times = _times(self.t, x, generator)
-        return Perturbed(self._move(x, x.shape, times, generator), times)
-
-    def recover(self, perturbed: Perturbed, draws: int, /, *, generator: torch.Generator | None = None) -> Tensor:
-        """Codes ``(draws, B, *event)``, with the datum's own time."""
-        y, times = perturbed
-        return self._move(y, (draws, *y.shape), times, generator)
 
     def _move(
         self, x: Tensor, shape: tuple[int, ...] | torch.Size, times: Tensor | None, generator: torch.Generator | None

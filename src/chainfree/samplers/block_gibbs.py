@@ -8,7 +8,6 @@ state, info = block_gibbs.step(log_density, state, sites=sites, step_size=0.1, g
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,16 +15,9 @@ from torch import Tensor
 from . import gibbs, mala
 from .gibbs import Sites, State, init
 from .kernels import Kernel, LogDensity
+from .mala import Info
 
 __all__ = ["Info", "Sites", "State", "init", "kernel", "step"]
-
-
-class Info(NamedTuple):
-    """What the Langevin step did to each chain; see :class:`chainfree.samplers.mala.Info`."""
-
-    acceptance: Tensor
-    accepted: Tensor
-    diverging: Tensor
 
 
 def step(
@@ -69,7 +61,7 @@ def step(
         scales=None if scales is None else scales[numbers],
         generator=generator,
     )
-    return State(x.index_copy(1, places, moved.x), moved.log_density), Info(*info)
+    return State(x.index_copy(1, places, moved.x), moved.log_density), info
 
 
 def kernel(log_density: LogDensity, *, sites: Sites) -> Kernel[State]:
