@@ -99,7 +99,7 @@ def test_a_code_of_no_category_is_told(energy: TabularMLP, rows: Tensor, place: 
         ({"columns": [0]}, "number of values"),
         ({"columns": [None], "embedding": 0}, "embedding"),
         ({"columns": [None], "width": 0}, "width"),
-        ({"columns": [None, 3], "states": {0: 1}}, "states are of numbers, by columns of two codes, got 0: 1"),
+        ({"columns": [None, 1], "states": {0: 1}}, "states are of numbers, by columns of at least two codes, got 0: 1"),
         ({"columns": [2, 2], "states": {0: 1}}, "states are of numbers"),
         ({"columns": [None, 2], "states": {0: 5}}, "states are of numbers"),
         ({"columns": [None], "activation": "step"}, "activation"),

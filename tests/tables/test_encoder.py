@@ -13,8 +13,7 @@ from scipy import stats
 
 import chainfree as cf
 from chainfree.datasets import DataError
-from chainfree.tables import EncodedColumn, Schema, TableEncoder
-from chainfree.tables.encoder import Scaling
+from chainfree.tables import EncodedColumn, NumberColumn, Scaling, Schema, TableEncoder
 
 ROWS = 300
 
@@ -89,28 +88,60 @@ def test_numbers_are_scaled_and_codes_are_places_in_the_schema() -> None:
     assert (x[:, 3] == torch.tensor(frame["town"].map({"Aachen": 0, "Bonn": 1, "Ulm": 2}).to_numpy())).all()
     days = (frame["born"] - frame["born"].iloc[0]).dt.total_seconds() / 86_400
     scale = np.log([frame["income"].std(ddof=0), frame["age"].std(ddof=0), days.std(ddof=0)]).sum()
-    assert encoder.log_scale == pytest.approx(scale)
+    np.testing.assert_allclose(encoder.log_scale(x), scale, rtol=1e-6)
     by_rank = _fitted(frame).encode(frame)[:, 0]
     assert stats.kstest(by_rank.numpy(), "norm").pvalue > 0.5
     with pytest.raises(ValueError, match="use standard scaling"):
-        _ = _fitted(frame).log_scale
+        _fitted(frame).log_scale(x)
 
 
 def test_a_missing_number_is_a_standard_normal_and_a_state() -> None:
     frame = pd.concat([_holes(_frame(seed)) for seed in range(10)], ignore_index=True)
     encoder = _fitted(frame)
-    x = encoder.encode(frame)
+    x = encoder.encode(frame, generator=torch.Generator().manual_seed(0))
     value, state = x[:, 0], x[:, 1]
     gone = torch.tensor(frame["income"].isna().tolist())
     assert encoder.columns[1] == EncodedColumn("income", 2, is_state=True)
-    assert torch.equal(state == 1, gone) and torch.equal(encoder.encode(frame), x)
+    assert torch.equal(state == 1, gone) and torch.equal(encoder.hidden(x)[:, 0], gone)
     assert stats.kstest(value[gone].numpy(), "norm").pvalue > 1e-3
+    assert (encoder.encode(frame)[gone, 0] == 0).all()
+
+
+def test_values_that_many_rows_share_are_states_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    gains = np.where(rng.random(2000) < 0.8, 0.0, rng.lognormal(8, 1, 2000))
+    hours = np.where(rng.random(2000) < 0.5, 40, rng.integers(1, 99, 2000))
+    frame = pd.DataFrame({"gains": gains, "hours": np.where(rng.random(2000) < 0.1, np.nan, hours)})
+    encoder = _fitted(frame, scaling="standard")
+    assert encoder.columns == (
+        EncodedColumn("gains"),
+        EncodedColumn("gains", 2, is_state=True),
+        EncodedColumn("hours"),
+        EncodedColumn("hours", 3, is_state=True),
+    )
+    x = encoder.encode(frame, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(x[:, 1], torch.from_numpy(gains == 0).float())
+    expected = np.select([frame["hours"] == 40, frame["hours"].isna()], [1, 2], 0)
+    assert torch.equal(x[:, 3], torch.from_numpy(expected).float())
+    assert stats.kstest(x[x[:, 1] == 1, 0].numpy(), "norm").pvalue > 1e-3
+    shown = frame["gains"][gains > 0]
+    np.testing.assert_allclose(encoder.encode(frame)[gains > 0, 0], (shown - shown.mean()) / shown.std(ddof=0), atol=1e-5)
+    back = encoder.decode(x)
+    assert (back["gains"][gains == 0] == 0).all() and back["hours"].isna().equals(frame["hours"].isna())
+    assert back["hours"].dropna().tolist() == frame["hours"].dropna().tolist()
+    # a hidden number has no unit
+    units = encoder.log_scale(x)
+    others = frame["hours"][(frame["hours"] != 40) & frame["hours"].notna()]
+    by_hand = np.where(gains > 0, np.log(shown.std(ddof=0)), 0) + np.where(expected == 0, np.log(others.std(ddof=0)), 0)
+    np.testing.assert_allclose(units, by_hand, rtol=1e-5)
+    few_rows = Schema.infer(frame[:12]).columns[0]
+    assert isinstance(few_rows, NumberColumn) and few_rows.atoms == ()
 
 
 def test_whole_numbers_are_spread_over_their_unit_for_training() -> None:
     frame = pd.DataFrame({"a": np.arange(1000) % 50})
     encoder = _fitted(frame, scaling="standard")
-    spread = encoder.encode(frame, dequantise=torch.Generator().manual_seed(0))
+    spread = encoder.encode(frame, generator=torch.Generator().manual_seed(0))
     away = (spread - encoder.encode(frame)).flatten().double().numpy() * frame["a"].std(ddof=0)
     assert stats.kstest(away, stats.uniform(-0.5, 1).cdf).pvalue > 1e-3
     assert encoder.report.outside == {}
@@ -202,7 +233,7 @@ def test_an_energy_of_a_table_with_missing_cells_is_learned() -> None:
     energy = cf.energies.TabularMLP(encoder.sizes, states=encoder.states, width=64, depth=2)
     loss = cf.losses.EnergyDiscrepancy(perturbation=encoder.perturbation(noise=0.7), draws=8)
     engine = cf.Engine(energy, loss, seed=0)
-    engine.fit(cf.batches(encoder.encode(frame), size=256), steps=1000)
+    engine.fit(cf.batches(encoder.encode(frame, generator=torch.Generator().manual_seed(0)), size=256), steps=1000)
     places = torch.linspace(-5, 5, 201)
     grid = torch.cartesian_prod(torch.arange(2.0), places, torch.arange(2.0))
     with torch.no_grad():

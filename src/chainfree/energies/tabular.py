@@ -18,13 +18,14 @@ __all__ = ["TabularMLP"]
 class TabularMLP(nn.Module):
     r"""A perceptron that sees numbers as they are and categories as learned vectors.
 
-    A number may be missing: then a column of codes says 1 in that row, the number itself is a draw from the standard
-    normal, and the perceptron does not see it. Its :math:`\tfrac12 v^2 + \tfrac12 \log 2\pi` is added to the energy (and
-    taken from all logits), so that :math:`e^{-E}` is the density of what is there times that of the draws.
+    A number may be hidden, since it is missing or at a value that has mass of its own: then a column of codes is not 0 in
+    that row, the number itself is a draw from the standard normal, and the perceptron does not see it. Its
+    :math:`\tfrac12 v^2 + \tfrac12 \log 2\pi` is added to the energy (and taken from all logits), so that :math:`e^{-E}` is
+    the density of what is there times that of the draws.
 
     Args:
         columns: for every column of the rows ``None`` if it holds a number, or S if it holds codes 0, 1, ..., S - 1.
-        states: which column of codes says whether a number is missing, by the number's place; as
+        states: which column of codes says whether a number is hidden, by the number's place; as
             :attr:`chainfree.tables.TableEncoder.states`.
         embedding: length of a category's vector.
         width, depth, activation, outputs: as in :class:`MLP`. No gradient reaches codes, so any activation will do for energy
@@ -60,10 +61,11 @@ class TabularMLP(nn.Module):
         for size in sizes:
             require_positive_int("the number of values of a column", size)
         for number, state in states.items():
-            if not {number, state} <= set(range(len(columns))) or columns[number] is not None or columns[state] != 2:
-                raise ValueError(f"states are of numbers, by columns of two codes, got {number}: {state}")
+            known = {number, state} <= set(range(len(columns)))
+            if not known or columns[number] is not None or (columns[state] or 0) < 2:
+                raise ValueError(f"states are of numbers, by columns of at least two codes, got {number}: {state}")
         self.dim = len(columns)
-        self.may_miss, self.states = list(states), list(states.values())
+        self.may_hide, self.states = list(states), list(states.values())
         self.numbers = [place for place, size in enumerate(columns) if size is None]
         self.codes = [place for place, size in enumerate(columns) if size is not None]
         self.register_buffer("sizes", torch.tensor(sizes, dtype=torch.long))
@@ -81,12 +83,12 @@ class TabularMLP(nn.Module):
             ContractError: rows of another shape, or, where rows are on the CPU, a code that is none of its column's.
         """
         require_rows(x, (self.dim,), next(self.perceptron.parameters()))
-        hidden = None
+        of_hidden = None
         if self.states:
-            gone = x[:, self.states] == 1
-            hidden = torch.where(gone, 0.5 * x[:, self.may_miss].square() + 0.5 * math.log(2 * math.pi), 0.0).sum(1)
+            hidden = x[:, self.states] != 0
+            of_hidden = torch.where(hidden, 0.5 * x[:, self.may_hide].square() + 0.5 * math.log(2 * math.pi), 0.0).sum(1)
             shown = x.clone()
-            shown[:, self.may_miss] = torch.where(gone, 0.0, x[:, self.may_miss])
+            shown[:, self.may_hide] = torch.where(hidden, 0.0, x[:, self.may_hide])
             x = shown
         if self.vectors is not None:
             codes = x[:, self.codes].long()
@@ -95,9 +97,9 @@ class TabularMLP(nn.Module):
             vectors = self.vectors(codes + self.offsets).flatten(1)
             x = torch.cat([x[:, self.numbers], vectors.to(x.dtype)], dim=1)
         values: Tensor = self.perceptron(x)
-        if hidden is None:
+        if of_hidden is None:
             return values
-        return values + hidden if values.dim() == 1 else values - hidden.unsqueeze(1)
+        return values + of_hidden if values.dim() == 1 else values - of_hidden.unsqueeze(1)
 
     def _require(self, codes: Tensor) -> None:
         """In a table of all columns' vectors a wrong code would be another column's."""

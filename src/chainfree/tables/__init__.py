@@ -1,7 +1,8 @@
 """Tables with columns of every kind, and the way to tensors and back."""
 
 from .columns import Category, CategoryColumn, Column, NumberColumn, Order
-from .encoder import EncodedColumn, Report, Scaling, TableEncoder
+from .encoder import EncodedColumn, Report, TableEncoder
+from .scaling import Scaling
 from .schema import Schema
 
 __all__ = [

@@ -13,7 +13,7 @@ from ..datasets import DataError
 from ..datasets.wording import one_line
 from .columns import Category
 
-__all__ = ["cells", "plain", "table_of"]
+__all__ = ["cells", "codes_of", "plain", "table_of"]
 
 _DAY = 86_400e6  # microseconds
 
@@ -57,7 +57,7 @@ def cells(series: nw.Series[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         return series.fill_null(False).to_numpy().astype(bool), missing
     values = np.empty(len(series), dtype=object)
     values[:] = series.to_list()
-    kinds = {_kind(value) for value in values[~missing]}
+    kinds = {_kind(kind) for kind in set(map(type, values[~missing]))}
     if len(kinds) > 1:
         raise DataError(f"column {series.name!r} mixes {' and '.join(sorted(kinds))}; make it one type")
     if kinds - {"text", "numbers", "booleans"}:
@@ -66,6 +66,23 @@ def cells(series: nw.Series[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         return values, missing
     values[missing] = 0
     return values.astype(bool if kinds == {"booleans"} else float), missing
+
+
+def codes_of(series: nw.Series[Any], known: Sequence[Category]) -> NDArray[np.int64]:
+    """Places of the cells among the known categories, ``(N,)``; one beyond them for missing cells, two for strange ones."""
+    values, missing = cells(series)
+    absent, strange = len(known), len(known) + 1
+    place = {(type(value) is bool, value): code for code, value in enumerate(known)}
+    # one look-up in Python for each distinct cell, not for each cell
+    if values.dtype == object:
+        distinct = {cell: place.get((False, cell), strange) for cell in set(values[~missing])}
+        codes = np.fromiter((distinct.get(cell, absent) for cell in values), dtype=np.int64, count=len(values))
+    else:
+        seen, inverse = np.unique(values, return_inverse=True)
+        cell_of = [plain(value) for value in seen]
+        codes = np.array([place.get((type(cell) is bool, cell), strange) for cell in cell_of], dtype=np.int64)[inverse]
+    codes[missing] = absent
+    return codes
 
 
 def plain(value: Any) -> Category:
@@ -86,12 +103,12 @@ def _days(series: nw.Series[Any]) -> NDArray[np.float64]:
     return microseconds.fill_null(0).to_numpy().astype(np.float64) / _DAY
 
 
-def _kind(value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
+def _kind(cell: type) -> str:
+    if issubclass(cell, bool | np.bool_):
         return "booleans"
-    if isinstance(value, int | float | np.number):
+    if issubclass(cell, int | float | np.number):
         return "numbers"
-    return "text" if isinstance(value, str) else type(value).__name__
+    return "text" if issubclass(cell, str) else cell.__name__
 
 
 def _require_names(names: Sequence[Any]) -> None:

@@ -21,6 +21,8 @@ class NumberColumn:
         dates: whether they are days since 1970-01-01 UTC, and dates in the table.
         low, high: the least and the greatest seen.
         missing: whether some cells were missing.
+        atoms: values that so many rows share that they have mass of their own: the zeros of an amount, the 40 of working
+            hours. What is left is continuous.
     """
 
     name: str
@@ -29,6 +31,7 @@ class NumberColumn:
     low: float
     high: float
     missing: bool = False
+    atoms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

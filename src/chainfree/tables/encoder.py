@@ -5,27 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from torch import Tensor
 
 from ..checks import require_positive
 from ..datasets import DataError
 from ..perturbations import Gaussian, Mixed, OrderedHeatKernel, Perturbation, UniformHeatKernel
-from .cells import cells, plain, table_of
-from .columns import CategoryColumn, NumberColumn
+from .cells import cells, codes_of, table_of
+from .columns import CategoryColumn, NumberColumn, Order
+from .scaling import NumberScaler, Scaling
 from .schema import Schema
 
-__all__ = ["EncodedColumn", "Report", "Scaling", "TableEncoder"]
+__all__ = ["EncodedColumn", "Report", "TableEncoder"]
 
-Scaling = Literal["standard", "quantile"]
-
-_QUANTILES = 1000
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
 
 
@@ -37,12 +34,13 @@ class EncodedColumn:
         name: of the table's column.
         size: number of codes, or ``None`` for a number.
         order: of the codes.
-        is_state: whether the codes say if the number of the same name is there (0) or missing (1).
+        is_state: whether the codes say what the number of the same name is: 0 one of its density, 1, 2, ... its atoms, the
+            last missing.
     """
 
     name: str
     size: int | None = None
-    order: Literal["nominal", "ordinal", "cyclic"] = "nominal"
+    order: Order = "nominal"
     is_state: bool = False
 
 
@@ -63,9 +61,10 @@ class Report(NamedTuple):
 class TableEncoder:
     r"""Numbers scaled, categories as codes, missing cells as a state of their own; the way back is exact.
 
-    A number that may be missing has two columns: its value, and a state that says whether it is there. Where it is missing
-    the value is a draw from the standard normal, so a model knows its density there: add :math:`v^2/2` to an energy that
-    does not look at it, and nothing is assumed about cells that nobody has seen. A missing category is a code of its own.
+    A number that may be missing, or that has atoms, has two columns: its value, and a state that says which it is. Where it
+    is missing or at an atom the value is hidden: a draw from the standard normal, so a model knows its density there. Add
+    :math:`v^2/2` to an energy that does not look at it, and nothing is assumed about cells that nobody has seen. A missing
+    category is a code of its own.
 
     Args:
         schema: of the table.
@@ -79,14 +78,12 @@ class TableEncoder:
     """
 
     def __init__(self, schema: Schema, *, scaling: Scaling = "quantile", reserve: bool = False) -> None:
-        if scaling not in ("standard", "quantile"):
-            raise ValueError(f"scaling must be 'standard' or 'quantile', got {scaling!r}")
+        self._scaler = NumberScaler(scaling)
         self.schema = schema
         self.scaling: Scaling = scaling
         self.reserve = reserve
         self.columns = tuple(self._encoded())
         self.report = Report({}, {}, {})
-        self._scaler: Any = None
 
     @property
     def sizes(self) -> list[int | None]:
@@ -95,7 +92,7 @@ class TableEncoder:
 
     @property
     def states(self) -> dict[int, int]:
-        """Places of the numbers that may be missing, and of the columns that say whether they are."""
+        """Places of the numbers that may be hidden, and of the columns that say whether they are."""
         return {place - 1: place for place, column in enumerate(self.columns) if column.is_state}
 
     def perturbation(self, *, noise: float = 0.1, time: float = 1.0) -> Mixed:
@@ -137,31 +134,34 @@ class TableEncoder:
             DataError: columns of the schema are not there, or their cells are of another kind.
         """
         table = self._table(frame)
-        numbers = self._numbers(table, None)
+        numbers, _ = self._numbers(table, None)
         if numbers.shape[1]:
-            self._scaler = _scaler(self.scaling, len(numbers)).fit(numbers)
+            self._scaler.fit(numbers)
         return self
 
-    def encode(self, frame: Any, *, dequantise: torch.Generator | None = None) -> Tensor:
+    def encode(self, frame: Any, *, generator: torch.Generator | None = None) -> Tensor:
         """``(N, D)``, float32.
 
         Args:
             frame: with the schema's columns, in any order; others are left out.
-            dequantise: source of the uniform noise that spreads whole numbers over the unit around them, for training: a
-                density of numbers would else be without bounds. ``None`` leaves them as they are, for scores.
+            generator: source of what training needs: hidden values, and the uniform noise that spreads whole numbers over the
+                unit around them, since a density of numbers would else be without bounds. ``None`` leaves whole numbers as
+                they are and makes hidden values 0, for scores.
 
         Raises:
             DataError: as :meth:`fit`; or, without ``reserve``, unseen categories and missing cells of complete columns.
         """
         table = self._table(frame)
-        numbers = self._numbers(table, dequantise)
-        if numbers.shape[1] and self._scaler is None:
+        numbers, states = self._numbers(table, generator)
+        if numbers.shape[1] and not self._scaler.is_fitted:
             raise DataError("the encoder is not fitted; call fit first")
         values = self._scaler.transform(numbers) if numbers.shape[1] else numbers
-        filler = torch.Generator().manual_seed(0)
-        drawn = torch.randn(values.shape, generator=filler, dtype=torch.float64).numpy()
-        gone = np.isnan(values)
-        values = np.where(gone, drawn, values)
+        hidden = np.isnan(values)
+        if generator is None:
+            values = np.where(hidden, 0.0, values)
+        else:
+            drawn = torch.randn(values.shape, generator=generator, dtype=torch.float64).numpy()
+            values = np.where(hidden, drawn, values)
         unseen: dict[str, int] = {}
         outside: dict[str, int] = {}
         new: dict[str, int] = {}
@@ -169,22 +169,23 @@ class TableEncoder:
         place = 0
         for column in self.schema.columns:
             if isinstance(column, NumberColumn):
-                raw = numbers[:, place]
+                raw, state = numbers[:, place], states[:, place]
                 spread = 0.5 if column.whole else 0.0
-                beyond = (raw < column.low - spread) | (raw > column.high + spread)
-                self._note(outside, column.name, int(beyond.sum()))
+                with np.errstate(invalid="ignore"):  # hidden ones are neither
+                    beyond = (raw < column.low - spread) | (raw > column.high + spread)
+                _note(outside, column.name, int(beyond.sum()))
                 parts.append(values[:, place])
-                if column.missing or self.reserve:
-                    parts.append(gone[:, place])
+                if self._number_states(column) > 1:
+                    parts.append(state)
                 if not column.missing:
-                    self._note(new, column.name, int(gone[:, place].sum()))
+                    _note(new, column.name, int((state > len(column.atoms)).sum()))
                 place += 1
             else:
-                codes, strange, absent = self._codes(table, column)
+                codes = codes_of(table[column.name], column.values)
                 parts.append(codes)
-                self._note(unseen, column.name, strange)
+                _note(unseen, column.name, int((codes > len(column.values)).sum()))
                 if not column.missing:
-                    self._note(new, column.name, absent)
+                    _note(new, column.name, int((codes == len(column.values)).sum()))
         self.report = Report(unseen, outside, new)
         if not self.reserve and (unseen or new):
             self._refuse(unseen, new)
@@ -199,76 +200,75 @@ class TableEncoder:
 
         array = rows.detach().cpu().double().numpy()
         numeric = [place for place, column in enumerate(self.columns) if column.size is None]
-        numbers = self._scaler.inverse_transform(array[:, numeric]) if numeric else array[:, []]
+        numbers = self._scaler.inverse(array[:, numeric]) if numeric else array[:, []]
         frame: dict[str, Any] = {}
         place = number = 0
         for column in self.schema.columns:
             if isinstance(column, NumberColumn):
-                values, gone = numbers[:, number], np.zeros(len(array), dtype=bool)
+                values = numbers[:, number]
                 place, number = place + 1, number + 1
-                if column.missing or self.reserve:
-                    gone = array[:, place] == 1
+                states = np.zeros(len(array), dtype=int)
+                if self._number_states(column) > 1:
+                    states = array[:, place].astype(int)
                     place += 1
-                frame[column.name] = _number_series(column, values, gone)
+                for state, atom in enumerate(column.atoms, start=1):
+                    values = np.where(states == state, atom, values)
+                frame[column.name] = _number_series(column, values, states > len(column.atoms))
             else:
-                codes = array[:, place].astype(int)
-                known = [*column.values, *[None] * 2]
-                cells = [known[code] for code in codes]
+                frame[column.name] = _category_series(column, array[:, place].astype(int))
                 place += 1
-                if column.order == "ordinal" and isinstance(column.values[0], str):
-                    frame[column.name] = pd.Categorical(cells, categories=list(column.values), ordered=True)
-                else:
-                    frame[column.name] = pd.Series(cells, dtype=_dtype(column, cells))
         return pd.DataFrame(frame)
 
-    @property
-    def log_scale(self) -> float:
-        """What a log-density of the tensors' numbers is above that of the table's in nats, summed over the numbers.
+    def hidden(self, rows: Tensor) -> Tensor:
+        """Which numbers of the rows ``(N, D)`` are missing or at an atom, ``(N, numbers that may be)``."""
+        return rows[:, list(self.states.values())] != 0
+
+    def log_scale(self, rows: Tensor) -> Tensor:
+        """What a log-density of the rows ``(N, D)`` is above that of the table's, in nats, ``(N,)``.
 
         Raises:
             ValueError: scaling is by quantiles, where it depends on the row.
         """
-        if self.scaling != "standard":
-            raise ValueError("by quantiles it depends on the row; use standard scaling for densities")
-        return float(np.log(self._scaler.scale_).sum()) if self._scaler is not None else 0.0
+        numeric = [place for place, column in enumerate(self.columns) if column.size is None]
+        if not numeric:
+            return rows.new_zeros(len(rows))
+        scales = torch.from_numpy(self._scaler.log_scales).to(rows)
+        hidden = self.hidden(rows).to(rows) @ scales[[numeric.index(place) for place in self.states]]
+        return scales.sum() - hidden
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        learned = (
-            {} if self._scaler is None else {name: getattr(self._scaler, name).tolist() for name in self._learned()}
-        )
-        return {"schema": self.schema.to_dict(), "scaling": self.scaling, "reserve": self.reserve, "learned": learned}
+        return {
+            "schema": self.schema.to_dict(),
+            "scaling": self.scaling,
+            "reserve": self.reserve,
+            "learned": self._scaler.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> TableEncoder:
         """From what :meth:`to_dict` gave."""
         encoder = cls(Schema.from_dict(given["schema"]), scaling=given["scaling"], reserve=given["reserve"])
-        if given["learned"]:
-            scaler = _scaler(encoder.scaling, _QUANTILES)
-            for name, values in given["learned"].items():
-                setattr(scaler, name, np.asarray(values))
-            if encoder.scaling == "quantile":
-                scaler.n_quantiles_ = len(scaler.references_)
-            scaler.n_features_in_ = sum(isinstance(c, NumberColumn) for c in encoder.schema.columns)
-            encoder._scaler = scaler
+        encoder._scaler.load(given["learned"])
         return encoder
-
-    def _learned(self) -> Sequence[str]:
-        return ("mean_", "scale_", "var_") if self.scaling == "standard" else ("quantiles_", "references_")
 
     def _encoded(self) -> list[EncodedColumn]:
         encoded = []
         for column in self.schema.columns:
             if isinstance(column, NumberColumn):
                 encoded.append(EncodedColumn(column.name))
-                if column.missing or self.reserve:
-                    encoded.append(EncodedColumn(column.name, 2, is_state=True))
+                states = self._number_states(column)
+                if states > 1:
+                    encoded.append(EncodedColumn(column.name, states, is_state=True))
             else:
                 size = len(column.values) + (column.missing or self.reserve) + self.reserve
                 # states for what is not there have no place in an order
                 order = column.order if size == len(column.values) else "nominal"
                 encoded.append(EncodedColumn(column.name, size, order))
         return encoded
+
+    def _number_states(self, column: NumberColumn) -> int:
+        return 1 + len(column.atoms) + (column.missing or self.reserve)
 
     def _table(self, frame: Any) -> nw.DataFrame[Any]:
         table = table_of(frame)
@@ -277,9 +277,11 @@ class TableEncoder:
             raise DataError(f"the table has no column {lacking[0]!r}; it has {', '.join(table.columns)}")
         return table
 
-    def _numbers(self, table: nw.DataFrame[Any], source: torch.Generator | None) -> NDArray[np.float64]:
-        """``(N, numbers)``, NaN where missing."""
-        found = []
+    def _numbers(
+        self, table: nw.DataFrame[Any], source: torch.Generator | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """``(N, numbers)``, NaN where hidden, and their states."""
+        found, found_states = [], []
         for column in self.schema.columns:
             if not isinstance(column, NumberColumn):
                 continue
@@ -291,21 +293,17 @@ class TableEncoder:
             numbers = np.where(missing, np.nan, values.astype(np.float64))
             if np.isinf(numbers).any():
                 raise DataError(f"column {column.name!r} has infinite values; make them missing, or clip them")
+            states = np.where(missing, 1 + len(column.atoms), 0)
+            for state, atom in enumerate(column.atoms, start=1):
+                states[numbers == atom] = state
+            numbers[states > 0] = np.nan
             if column.whole and source is not None:
                 numbers = numbers + torch.rand(len(numbers), generator=source, dtype=torch.float64).numpy() - 0.5
             found.append(numbers)
-        return np.stack(found, axis=1) if found else np.zeros((len(table), 0))
-
-    def _codes(self, table: nw.DataFrame[Any], column: CategoryColumn) -> tuple[NDArray[np.int64], int, int]:
-        """Codes, and how many were unseen and missing."""
-        values, missing = cells(table[column.name])
-        known = {(type(value) is bool, value): code for code, value in enumerate(column.values)}
-        absent = len(column.values)
-        strange = absent + 1
-        cell_of = [plain(value) for value in values]
-        codes = np.array([known.get((type(cell) is bool, cell), strange) for cell in cell_of], dtype=np.int64)
-        codes[missing] = absent
-        return codes, int((codes == strange).sum()), int(missing.sum())
+            found_states.append(states)
+        if not found:
+            return np.zeros((len(table), 0)), np.zeros((len(table), 0), dtype=np.int64)
+        return np.stack(found, axis=1), np.stack(found_states, axis=1)
 
     def _refuse(self, unseen: Mapping[str, int], new: Mapping[str, int]) -> None:
         name, count = next(iter((unseen or new).items()))
@@ -314,32 +312,33 @@ class TableEncoder:
             f"column {name!r} has {what} ({count} rows); keep a state for them with reserve=True, or drop the rows"
         )
 
-    @staticmethod
-    def _note(counts: dict[str, int], name: str, count: int) -> None:
-        if count:
-            counts[name] = count
+
+def _note(counts: dict[str, int], name: str, count: int) -> None:
+    if count:
+        counts[name] = count
 
 
-def _scaler(scaling: Scaling, rows: int) -> Any:
-    if scaling == "standard":
-        return StandardScaler()
-    return QuantileTransformer(n_quantiles=min(_QUANTILES, rows), output_distribution="normal", subsample=None)
-
-
-def _number_series(column: NumberColumn, values: NDArray[np.float64], gone: NDArray[np.bool_]) -> Any:
+def _number_series(column: NumberColumn, values: NDArray[np.float64], missing: NDArray[np.bool_]) -> Any:
     import pandas as pd
 
     if column.dates:
         micro = np.round(values * 86_400e6).astype(np.int64)
         dates = pd.Series(_EPOCH + micro.astype("timedelta64[us]"))
-        return dates.mask(gone)
+        return dates.mask(missing)
     if column.whole:
         whole = pd.Series(np.round(values).astype(np.int64))
-        return whole.astype("Int64").mask(gone) if gone.any() else whole
-    return pd.Series(np.where(gone, np.nan, values))
+        return whole.astype("Int64").mask(missing) if missing.any() else whole
+    return pd.Series(np.where(missing, np.nan, values))
 
 
-def _dtype(column: CategoryColumn, cells: Sequence[Any]) -> Any:
-    if None in cells:
-        return {bool: "boolean", int: "Int64", float: "float64"}.get(type(column.values[0]), object)
-    return {bool: bool, int: "int64", float: "float64"}.get(type(column.values[0]), object)
+def _category_series(column: CategoryColumn, codes: NDArray[np.int64]) -> Any:
+    import pandas as pd
+
+    codes = np.where(codes < len(column.values), codes, -1)
+    if column.order == "ordinal" and isinstance(column.values[0], str):
+        return pd.Series(pd.Categorical.from_codes(codes, categories=list(column.values), ordered=True))
+    known = np.array([*column.values, None], dtype=object)
+    missing = bool((codes < 0).any())
+    kinds = {bool: ("bool", "boolean"), int: ("int64", "Int64"), float: ("float64", "float64")}
+    kind = kinds.get(type(column.values[0]), ("object", "object"))[missing]
+    return pd.Series(known[codes], dtype=kind)

@@ -9,6 +9,7 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+from numpy.typing import NDArray
 
 from ..datasets import DataError
 from .cells import cells, plain, table_of
@@ -16,7 +17,9 @@ from .columns import Category, CategoryColumn, Column, NumberColumn, Order
 
 __all__ = ["Schema"]
 
-_FEW = 12  # whole numbers of so few values are ordinal categories
+_FEW = 20  # whole numbers of so few values are ordinal categories
+_ATOM = 0.05  # of the cells: a number that so many share is no draw of a density
+_BEYOND_CHANCE = 10  # rows that share an atom at least
 _IDENTIFIERS = 0.5  # of the rows: text of more values than that names rows
 _SURELY_FEW = 50  # values that no table has too many of
 
@@ -49,7 +52,8 @@ class Schema:
         """From the types and values of a frame.
 
         Text, booleans and categorical types are categories, ordinal where an ordered type says so. Numbers are numbers, but
-        whole ones of at most twelve values are ordinal categories, and of two nominal ones. Dates are numbers of days.
+        whole ones of at most twenty values are ordinal categories, and of two nominal ones. Dates are numbers of days. A number
+        that a twentieth of the cells share, and at least ten, is an atom.
 
         Args:
             frame: of pandas, Polars, PyArrow or whatever else narwhals knows.
@@ -93,8 +97,8 @@ class Schema:
             for entry in given["columns"]:
                 settings = dict(entry)
                 maker = makers[settings.pop("kind")]
-                if maker is CategoryColumn:
-                    settings["values"] = tuple(settings["values"])
+                several = "values" if maker is CategoryColumn else "atoms"
+                settings[several] = tuple(settings[several])
                 columns.append(maker(**settings))
         except (KeyError, TypeError) as error:
             raise DataError(f"this is no schema of a table: {error}") from None
@@ -113,8 +117,15 @@ def _column(series: nw.Series[Any], order: tuple[Order, Sequence[Category] | Non
     whole = numbers and not dates and bool((seen == np.floor(seen.astype(float))).all())
     few = whole and len(np.unique(seen)) <= _FEW
     if numbers and order is None and (numeric or not few):
-        low, high = float(seen.min()), float(seen.max())
-        return NumberColumn(name=name, whole=whole, dates=dates, low=low, high=high, missing=bool(missing.any()))
+        return NumberColumn(
+            name=name,
+            whole=whole,
+            dates=dates,
+            low=float(seen.min()),
+            high=float(seen.max()),
+            missing=bool(missing.any()),
+            atoms=_atoms(seen.astype(float)),
+        )
     if numeric:
         raise DataError(f"column {name!r} is to be numeric and holds text; make numbers of it")
     distinct = sorted({plain(value) for value in seen})
@@ -129,6 +140,13 @@ def _column(series: nw.Series[Any], order: tuple[Order, Sequence[Category] | Non
             f"column {name!r} has {len(distinct)} values in {len(values)} rows, as names of rows have; drop it"
         )
     return CategoryColumn(name=name, values=tuple(distinct), order=kind, missing=bool(missing.any()))
+
+
+def _atoms(seen: NDArray[np.float64]) -> tuple[float, ...]:
+    """Unless they are all there is: a density needs something to be of."""
+    values, counts = np.unique(seen, return_counts=True)
+    shared = counts >= max(_ATOM * len(seen), _BEYOND_CHANCE)
+    return tuple(values[shared].tolist()) if len(values) - shared.sum() > _FEW else ()
 
 
 def _inferred_order(series: nw.Series[Any], distinct: Sequence[Category], few: bool) -> Order:
