@@ -44,7 +44,7 @@ def _fitted(frame: pd.DataFrame, **options: Any) -> TableEncoder:
     return TableEncoder(Schema.infer(frame), **options).fit(frame)
 
 
-@pytest.mark.parametrize("scaling", ["standard", "quantile"])
+@pytest.mark.parametrize("scaling", ["standard", "bent", "quantile"])
 @pytest.mark.parametrize("reserve", [False, True])
 @pytest.mark.parametrize("holes", [False, True])
 def test_the_way_back_is_exact(scaling: Scaling, reserve: bool, holes: bool) -> None:
@@ -88,11 +88,11 @@ def test_numbers_are_scaled_and_codes_are_places_in_the_schema() -> None:
     assert (x[:, 3] == torch.tensor(frame["town"].map({"Aachen": 0, "Bonn": 1, "Ulm": 2}).to_numpy())).all()
     days = (frame["born"] - frame["born"].iloc[0]).dt.total_seconds() / 86_400
     scale = np.log([frame["income"].std(ddof=0), frame["age"].std(ddof=0), days.std(ddof=0)]).sum()
-    np.testing.assert_allclose(encoder.log_scale(x), scale, rtol=1e-6)
+    np.testing.assert_allclose(encoder.log_abs_det(x), -scale, rtol=1e-6)
     by_rank = _fitted(frame).encode(frame)[:, 0]
     assert stats.kstest(by_rank.numpy(), "norm").pvalue > 0.5
-    with pytest.raises(ValueError, match="use standard scaling"):
-        _fitted(frame).log_scale(x)
+    with pytest.raises(ValueError, match="use standard or bent"):
+        _fitted(frame).log_abs_det(x)
 
 
 def test_a_missing_number_is_a_standard_normal_and_a_state() -> None:
@@ -130,7 +130,7 @@ def test_values_that_many_rows_share_are_states_of_their_own() -> None:
     assert (back["gains"][gains == 0] == 0).all() and back["hours"].isna().equals(frame["hours"].isna())
     assert back["hours"].dropna().tolist() == frame["hours"].dropna().tolist()
     # a hidden number has no unit
-    units = encoder.log_scale(x)
+    units = -encoder.log_abs_det(x)
     others = frame["hours"][(frame["hours"] != 40) & frame["hours"].notna()]
     by_hand = np.where(gains > 0, np.log(shown.std(ddof=0)), 0) + np.where(expected == 0, np.log(others.std(ddof=0)), 0)
     np.testing.assert_allclose(units, by_hand, rtol=1e-5)
@@ -178,13 +178,29 @@ def test_what_was_not_there_is_told_or_refused() -> None:
         _fitted(frame, scaling="log")
 
 
-@pytest.mark.parametrize("scaling", ["standard", "quantile"])
+@pytest.mark.parametrize("scaling", ["standard", "bent", "quantile"])
 def test_it_goes_through_json(scaling: Scaling) -> None:
     frame = _holes(_frame())
     encoder = _fitted(frame, scaling=scaling, reserve=True)
     again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
     assert torch.equal(again.encode(frame), encoder.encode(frame))
     pd.testing.assert_frame_equal(again.decode(encoder.encode(frame)), encoder.decode(encoder.encode(frame)))
+
+
+def test_bent_tails_have_the_slope_of_a_difference() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"tail": rng.standard_t(2, 500), "even": rng.normal(3, 2, 500), "one": 7.5})
+    frame.loc[:50, "even"] = np.nan
+    encoder = TableEncoder(Schema.infer(frame, numeric=["one"]), scaling="bent").fit(frame)
+    x = encoder.encode(frame)
+    assert x[:, 0].abs().max() < 6 < frame["tail"].abs().max() / frame["tail"].std()
+    assert (x[:, 3] == 0).all()
+    step = 1e-3
+    moved = encoder.encode(frame + step)
+    shown = ~frame["even"].isna().to_numpy()
+    slope = ((moved - x) / step).double().log()
+    by_difference = slope[:, 0] + np.where(shown, slope[:, 1], 0.0)
+    np.testing.assert_allclose(encoder.log_abs_det(x), by_difference, atol=2e-2)
 
 
 def test_columns_may_come_in_another_order_and_others_are_left_out() -> None:

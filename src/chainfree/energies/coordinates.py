@@ -43,7 +43,7 @@ class Coordinates(nn.Module):
 
     @classmethod
     def fit(cls, x: Tensor, *, heavy_tails: bool = True, names: Sequence[str] | None = None) -> Coordinates:
-        """Fit to rows ``(N, dim)``.
+        """Fit to rows ``(N, dim)``, of which NaN are passed over.
 
         Args:
             x: data without constant features.
@@ -57,24 +57,25 @@ class Coordinates(nn.Module):
         if len(x) < _FEWEST_ROWS:
             raise ValueError(f"{len(x)} rows are too few to scale features by; give at least {_FEWEST_ROWS}")
         rows = x.double()
-        centred = rows - rows.mean(0)
-        deviation = centred.square().mean(0).sqrt()
-        constant = (deviation <= 1e-12 * (1 + rows.abs().amax(0))).nonzero().flatten().tolist()
+        centred = rows - rows.nanmean(0)
+        deviation = centred.square().nanmean(0).sqrt()
+        largest = rows.abs().nan_to_num(0.0).amax(0)
+        constant = (~(deviation > 1e-12 * (1 + largest))).nonzero().flatten().tolist()
         if constant:
             called = ", ".join(repr(names[i]) if names else str(i) for i in constant)
             raise ValueError(f"constant features have no density: {called}; drop them")
         coordinates = cls(x.shape[1])
-        centre = rows.median(0).values
-        knee = (rows - centre).abs().median(0).values
-        kurtosis = (centred / deviation).pow(4).mean(0)
+        centre = rows.nanmedian(0).values
+        knee = (rows - centre).abs().nanmedian(0).values
+        kurtosis = (centred / deviation).pow(4).nanmean(0)
         # a zero knee means that half of the rows are equal: nothing to bend around
         heavy = (kurtosis > _HEAVY_KURTOSIS) & (knee > 0) if heavy_tails else torch.zeros_like(knee, dtype=torch.bool)
         coordinates.heavy.copy_(heavy)
         coordinates.centre.copy_(torch.where(heavy, centre, 0.0))
         coordinates.knee.copy_(torch.where(heavy, knee, 1.0))
         bent = coordinates._bend(rows)
-        coordinates.loc.copy_(bent.mean(0))
-        coordinates.scale.copy_(bent.std(0, correction=0))
+        coordinates.loc.copy_(bent.nanmean(0))
+        coordinates.scale.copy_((bent - coordinates.loc).square().nanmean(0).sqrt())
         return coordinates
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,11 +91,15 @@ class Coordinates(nn.Module):
 
     def log_abs_det(self, x: Tensor) -> Tensor:
         r""":math:`\log |\det \partial u / \partial x|`, ``(B, dim) -> (B,)``."""
+        return self.log_slopes(x).sum(dim=-1)
+
+    def log_slopes(self, x: Tensor) -> Tensor:
+        r""":math:`\log |\partial u_i / \partial x_i|` of each feature, ``(B, dim) -> (B, dim)``."""
         self._require_width(x)
         z = (x.double() - self.centre) / self.knee
         # d arsinh(z) / dx = 1 / (knee sqrt(1 + z^2))
         slope = torch.where(self.heavy, -0.5 * torch.log1p(z.square()) - self.knee.log(), 0.0)
-        return (slope - self.scale.log()).sum(dim=-1).to(x.dtype)
+        return (slope - self.scale.log()).to(x.dtype)
 
     def _require_width(self, x: Tensor) -> None:
         # any floating type is taken: it is float64 from here on

@@ -68,7 +68,7 @@ class TableEncoder:
 
     Args:
         schema: of the table.
-        scaling: ``"standard"`` for mean 0 and variance 1, ``"quantile"`` for ranks as quantiles of the standard normal.
+        scaling: of the numbers, ``"standard"``, ``"bent"`` or ``"quantile"``: see :class:`NumberScaler`.
         reserve: keep states for what the fitted rows do not have: missing cells in complete columns, unseen categories. A
             model that contrasts rows with perturbed ones then learns that they are unlikely. Without it they are refused.
 
@@ -223,18 +223,19 @@ class TableEncoder:
         """Which numbers of the rows ``(N, D)`` are missing or at an atom, ``(N, numbers that may be)``."""
         return rows[:, list(self.states.values())] != 0
 
-    def log_scale(self, rows: Tensor) -> Tensor:
-        """What a log-density of the rows ``(N, D)`` is above that of the table's, in nats, ``(N,)``.
+    def log_abs_det(self, rows: Tensor) -> Tensor:
+        """What a log-density of the table's numbers is above that of the rows ``(N, D)``, in nats, ``(N,)``.
 
         Raises:
-            ValueError: scaling is by quantiles, where it depends on the row.
+            ValueError: scaling is by quantiles, which have no slope.
         """
         numeric = [place for place, column in enumerate(self.columns) if column.size is None]
         if not numeric:
             return rows.new_zeros(len(rows))
-        scales = torch.from_numpy(self._scaler.log_scales).to(rows)
-        hidden = self.hidden(rows).to(rows) @ scales[[numeric.index(place) for place in self.states]]
-        return scales.sum() - hidden
+        slopes = torch.from_numpy(self._scaler.log_slopes(rows[:, numeric].double().numpy())).to(rows)
+        hideable = [numeric.index(place) for place in self.states]
+        slopes[:, hideable] = torch.where(self.hidden(rows), 0.0, slopes[:, hideable])
+        return slopes.sum(1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
