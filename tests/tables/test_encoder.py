@@ -125,7 +125,9 @@ def test_values_that_many_rows_share_are_states_of_their_own() -> None:
     assert torch.equal(x[:, 3], torch.from_numpy(expected).float())
     assert stats.kstest(x[x[:, 1] == 1, 0].numpy(), "norm").pvalue > 1e-3
     shown = frame["gains"][gains > 0]
-    np.testing.assert_allclose(encoder.encode(frame)[gains > 0, 0], (shown - shown.mean()) / shown.std(ddof=0), atol=1e-5)
+    np.testing.assert_allclose(
+        encoder.encode(frame)[gains > 0, 0], (shown - shown.mean()) / shown.std(ddof=0), atol=1e-5
+    )
     back = encoder.decode(x)
     assert (back["gains"][gains == 0] == 0).all() and back["hours"].isna().equals(frame["hours"].isna())
     assert back["hours"].dropna().tolist() == frame["hours"].dropna().tolist()

@@ -86,7 +86,9 @@ class TabularMLP(nn.Module):
         of_hidden = None
         if self.states:
             hidden = x[:, self.states] != 0
-            of_hidden = torch.where(hidden, 0.5 * x[:, self.may_hide].square() + 0.5 * math.log(2 * math.pi), 0.0).sum(1)
+            of_hidden = torch.where(hidden, 0.5 * x[:, self.may_hide].square() + 0.5 * math.log(2 * math.pi), 0.0).sum(
+                1
+            )
             shown = x.clone()
             shown[:, self.may_hide] = torch.where(hidden, 0.0, x[:, self.may_hide])
             x = shown

@@ -52,8 +52,8 @@ class Schema:
         """From the types and values of a frame.
 
         Text, booleans and categorical types are categories, ordinal where an ordered type says so. Numbers are numbers, but
-        whole ones of at most twenty values are ordinal categories, and of two nominal ones. Dates are numbers of days. A number
-        that a twentieth of the cells share, and at least ten, is an atom.
+        whole ones of at most twenty values are ordinal categories, and of two nominal ones. Dates are numbers of days. A
+        number that a twentieth of the cells share, and at least ten, is an atom.
 
         Args:
             frame: of pandas, Polars, PyArrow or whatever else narwhals knows.

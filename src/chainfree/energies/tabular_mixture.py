@@ -1,0 +1,222 @@
+"""Mixture of products over rows of numbers and categories: the base that energies of tables are tilted from.
+
+Everitt, "A finite mixture model for the clustering of mixed-mode data", Statistics & Probability Letters 6(5), 1988.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..checks import require_rows
+from .analytic.base import AnalyticEnergy
+
+__all__ = ["TabularMixture"]
+
+
+class TabularMixture(AnalyticEnergy):
+    r""":math:`p(x) = \sum_k \pi_k\, N(x_{num}; \mu_k, \Sigma_k) \prod_h p_k(x_h, s_h) \prod_j \theta_{kj}(x_j)`, normalised.
+
+    Within a component, numbers that are always there are jointly normal; one that may be hidden is normal where it is shown
+    and standard normal where it is not; categories are independent. All dependence between categories is the components'.
+    Not only the density is exact: so are draws, and draws of any columns given any others.
+
+    A new one is a standard normal of the numbers and uniform over the codes in every component, to be loaded into or filled
+    by :meth:`set_`.
+
+    Args:
+        columns: for every column of the rows ``None`` if it holds a number, or S if it holds codes 0, 1, ..., S - 1.
+        components: K.
+        states: which column of codes says whether a number is hidden, by the number's place; as
+            :attr:`chainfree.tables.TableEncoder.states`.
+
+    Raises:
+        ValueError: no columns or components.
+
+    >>> mixture = TabularMixture([None, 3], components=2)
+    >>> mixture.sample(5).shape, mixture.log_prob(torch.tensor([[0.0, 2.0]])).exp()  # 1/3 of the normal's 0.3989
+    (torch.Size([5, 2]), tensor([0.1330]))
+    """
+
+    def __init__(self, columns: Sequence[int | None], *, components: int, states: Mapping[int, int] = {}) -> None:
+        if not columns or components < 1:
+            raise ValueError(f"a mixture has columns and components, got {len(columns)} and {components}")
+        super().__init__(len(columns), log_z=0.0)
+        self.components = components
+        self.hideable, self.states = list(states), list(states.values())
+        self.normal = [place for place, size in enumerate(columns) if size is None and place not in states]
+        self.codes = [place for place, size in enumerate(columns) if size is not None]
+        self.sizes = [size for size in columns if size is not None]
+        self.starts = [sum(self.sizes[:place]) for place in range(len(self.sizes))]
+        width, hideable = len(self.normal), len(self.hideable)
+        self.log_weights: Tensor
+        self.means: Tensor
+        self.factors: Tensor
+        self.shown_means: Tensor
+        self.shown_scales: Tensor
+        self.log_shares: Tensor
+        self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
+        self.register_buffer("means", torch.zeros(components, width))
+        self.register_buffer("factors", torch.eye(width).repeat(components, 1, 1))
+        self.register_buffer("shown_means", torch.zeros(components, hideable))
+        self.register_buffer("shown_scales", torch.ones(components, hideable))
+        shares = [torch.full((size, components), -math.log(size)) for size in self.sizes]
+        self.register_buffer("log_shares", torch.cat(shares) if shares else torch.zeros(0, components))
+
+    @torch.no_grad()
+    def set_(
+        self,
+        *,
+        weights: Tensor,
+        means: Tensor,
+        covariances: Tensor,
+        shown_means: Tensor,
+        shown_scales: Tensor,
+        shares: Tensor,
+    ) -> TabularMixture:
+        """Take up parameters.
+
+        Args:
+            weights: of the components, positive, ``(K,)``; scaled to sum to one.
+            means, covariances: of the numbers that are always there, in the order of the columns, ``(K, P)``, ``(K, P, P)``.
+            shown_means, shown_scales: means and standard deviations of the others where they are shown, ``(K, H)``.
+            shares: of all columns' codes one after the other, ``(sum of S, K)``, positive; scaled to sum to one in every
+                column.
+
+        Raises:
+            ValueError: a covariance that is not positive definite.
+        """
+        factors, info = torch.linalg.cholesky_ex(covariances.double())
+        if bool((info != 0).any()):
+            raise ValueError("a covariance is not positive definite; add a small multiple of the identity")
+        self.log_weights.copy_(torch.log_softmax(weights.double().log(), 0))
+        self.means.copy_(means)
+        self.factors.copy_(factors)
+        self.shown_means.copy_(shown_means)
+        self.shown_scales.copy_(shown_scales)
+        for start, size in zip(self.starts, self.sizes, strict=True):
+            own = slice(start, start + size)
+            self.log_shares[own] = torch.log_softmax(shares[own].double().log(), 0).to(self.log_shares)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Energy in nats, ``(B, D) -> (B,)``."""
+        return -torch.logsumexp(self.log_joint(x), 1)
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        r""":math:`\log \pi_k p_k(x)`, ``(B, K)``; its softmax is who is responsible for a row."""
+        require_rows(x, (self.dim,), self.means)
+        return self.log_weights + self._log_normal(x) + self._log_shown(x) + self._log_codes(x)
+
+    def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` independent draws, ``(n, D)``."""
+        return self._sample_of(self._components(self.log_weights, n, generator=generator), generator)
+
+    def sample_given(self, x: Tensor, fixed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """A draw of the other columns given the fixed ones, for every row, ``(B, D)``.
+
+        Args:
+            x: rows ``(B, D)``, of which only fixed cells are read.
+            fixed: which cells are, boolean, ``(B, D)``. A number and its state go together.
+            generator: source of randomness on the device of the mixture.
+
+        Raises:
+            ValueError: another shape, or a number that is fixed without its state.
+        """
+        require_rows(x, (self.dim,), self.means)
+        if fixed.shape != x.shape or not torch.equal(fixed[:, self.hideable], fixed[:, self.states]):
+            raise ValueError(
+                f"fixed must say of every cell of {tuple(x.shape)} whether it is, and the same of a number and its state"
+            )
+        log_joint = self.log_weights + self._log_shown(x, fixed) + self._log_codes(x, fixed)
+        known = fixed[:, self.normal]
+        patterns, pattern_of = torch.unique(known, dim=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            rows = (pattern_of == number).nonzero().flatten()
+            log_joint[rows] += self._log_marginal(x[rows][:, self.normal], pattern)
+        component = _categorical(log_joint, generator)
+        drawn = self._sample_of(component, generator)
+        for number, pattern in enumerate(patterns):
+            rows = (pattern_of == number).nonzero().flatten()
+            drawn[rows.unsqueeze(1), torch.tensor(self.normal, device=x.device).unsqueeze(0)] = self._conditional(
+                x[rows][:, self.normal], drawn[rows][:, self.normal], component[rows], pattern
+            )
+        return torch.where(fixed, x, drawn)
+
+    def _log_normal(self, x: Tensor) -> Tensor:
+        """``(B, K)``."""
+        if not self.normal:
+            return x.new_zeros(len(x), self.components)
+        # (K, P, B): one solve whitens all rows by every component
+        centred = x[:, self.normal].T.unsqueeze(0) - self.means.unsqueeze(-1)
+        whitened = torch.linalg.solve_triangular(self.factors, centred, upper=False)
+        log_det = self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = 0.5 * len(self.normal) * math.log(2 * math.pi)
+        values: Tensor = -0.5 * whitened.square().sum(1) - (log_det + constant).unsqueeze(1)
+        return values.T
+
+    def _log_shown(self, x: Tensor, fixed: Tensor | None = None) -> Tensor:
+        if not self.hideable:
+            return x.new_zeros(len(x), self.components)
+        values = x[:, self.hideable].unsqueeze(1)
+        hidden = (x[:, self.states] != 0).unsqueeze(1)
+        away = torch.where(hidden, values, (values - self.shown_means) / self.shown_scales)
+        log_scales = torch.where(hidden, 0.0, self.shown_scales.log())
+        terms = -0.5 * away.square() - log_scales - 0.5 * math.log(2 * math.pi)
+        return (terms if fixed is None else terms * fixed[:, self.hideable].unsqueeze(1)).sum(2)
+
+    def _log_codes(self, x: Tensor, fixed: Tensor | None = None) -> Tensor:
+        if not self.codes:
+            return x.new_zeros(len(x), self.components)
+        codes = x[:, self.codes].long() if fixed is None else torch.where(fixed, x, 0.0)[:, self.codes].long()
+        places = codes + torch.tensor(self.starts, device=x.device)
+        weights = None if fixed is None else fixed[:, self.codes].to(self.log_shares)
+        values: Tensor = functional.embedding_bag(places, self.log_shares, mode="sum", per_sample_weights=weights)
+        return values
+
+    def _log_marginal(self, x: Tensor, known: Tensor) -> Tensor:
+        """Of the numbers ``(B, P)`` that are known, ``(P,)``, in every component, ``(B, K)``."""
+        if not bool(known.any()):
+            return x.new_zeros(len(x), self.components)
+        covariances = (self.factors @ self.factors.mT)[:, known][:, :, known]
+        factors = torch.linalg.cholesky(covariances)
+        centred = x[:, known].T.unsqueeze(0) - self.means[:, known].unsqueeze(-1)
+        whitened = torch.linalg.solve_triangular(factors, centred, upper=False)
+        log_det = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = 0.5 * int(known.sum()) * math.log(2 * math.pi)
+        values: Tensor = -0.5 * whitened.square().sum(1) - (log_det + constant).unsqueeze(1)
+        return values.T
+
+    def _conditional(self, x: Tensor, drawn: Tensor, component: Tensor, known: Tensor) -> Tensor:
+        r"""Joint draws made conditional (Matheron's rule): :math:`x_u' + \Sigma_{uf}\Sigma_{ff}^{-1}(x_f - x_f')`."""
+        if not bool(known.any()):
+            return drawn
+        covariances = self.factors @ self.factors.mT
+        gain = torch.linalg.solve(covariances[:, known][:, :, known], covariances[:, known])  # (K, F, P)
+        moved = drawn + ((x - drawn)[:, known].unsqueeze(1) @ gain[component]).squeeze(1)
+        return torch.where(known, x, moved)
+
+    def _sample_of(self, component: Tensor, generator: torch.Generator | None) -> Tensor:
+        n = len(component)
+        x = self.means.new_zeros(n, self.dim)
+        if self.normal:
+            noise = self._normal(n, len(self.normal), like=self.means, generator=generator)
+            x[:, self.normal] = self.means[component] + torch.einsum("nij,nj->ni", self.factors[component], noise)
+        for place, start, size in zip(self.codes, self.starts, self.sizes, strict=True):
+            x[:, place] = _categorical(self.log_shares[start : start + size].T[component], generator).to(x)
+        if self.hideable:
+            noise = self._normal(n, len(self.hideable), like=self.means, generator=generator)
+            shown = self.shown_means[component] + self.shown_scales[component] * noise
+            x[:, self.hideable] = torch.where(x[:, self.states] != 0, noise, shown)
+        return x
+
+
+def _categorical(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One draw from every row's softmax, ``(B, S) -> (B,)``."""
+    shares = logits.double().softmax(1).cumsum(1)
+    u = torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device, generator=generator) * shares[:, -1:]
+    return (shares <= u).sum(1).clamp_max(logits.shape[1] - 1)

@@ -1,0 +1,229 @@
+"""Mixtures of products by expectation maximisation, their size by the likelihood of rows they have not seen.
+
+Dempster, Laird, Rubin, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B 39(1), 1977; Fraley and
+Raftery, "Bayesian regularization for normal mixture estimation and model-based clustering", Journal of Classification 24,
+2007, for the priors that keep small components from collapsing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch.nn import functional
+
+from ..checks import require_finite, require_positive, require_positive_int
+from ..energies import TabularMixture
+
+__all__ = ["fit_tabular_mixture"]
+
+_GAIN = 1e-4  # nats a row: an iteration that gains less is the last
+_FLAT_LIMIT = 64  # numbers up to which all their products are kept: time for a component is then one matrix product
+_PATIENCE = 2  # sizes that gain nothing, before the search ends
+_PRIORS = (1.0, 10.0, 100.0)
+_CHOICE_ROWS = 10_000  # that sizes are chosen on
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows taken apart, in float64.
+
+    Args:
+        normal: numbers that are always there, ``(N, P)``.
+        shown: the others, 0 where hidden, ``(N, H)``.
+        is_shown: where they are not, ``(N, H)``.
+        codes: one-hot, ``(N, sum of S)``.
+        products: of the numbers, ``(N, P * P)``, or ``None`` where they are too many.
+    """
+
+    normal: Tensor
+    shown: Tensor
+    is_shown: Tensor
+    codes: Tensor
+    products: Tensor | None
+
+    @classmethod
+    def of(cls, rows: Tensor, shape: TabularMixture) -> _Rows:
+        x = rows.double()
+        is_shown = (x[:, shape.states] == 0).double()
+        normal = x[:, shape.normal]
+        parts = [
+            functional.one_hot(x[:, place].long(), size) for place, size in zip(shape.codes, shape.sizes, strict=True)
+        ]
+        few = normal.shape[1] <= _FLAT_LIMIT
+        return cls(
+            normal,
+            x[:, shape.hideable] * is_shown,
+            is_shown,
+            torch.cat(parts, 1).double() if parts else x.new_zeros(len(x), 0),
+            (normal.unsqueeze(2) * normal.unsqueeze(1)).flatten(1) if few else None,
+        )
+
+
+@torch.no_grad()
+def fit_tabular_mixture(
+    rows: Tensor,
+    columns: Sequence[int | None],
+    *,
+    states: Mapping[int, int] = {},
+    components: int | None = None,
+    most_components: int = 128,
+    prior_rows: float | None = None,
+    least_variance: float = 1e-3,
+    iterations: int = 100,
+    seed: int = 0,
+) -> TabularMixture:
+    r"""A mixture of products with a prior on every component that is worth a number of rows.
+
+    .. math:: \Sigma_k = \frac{S_k + \nu \bar\Sigma}{N_k + \nu}, \qquad
+              \theta_{kj} = \frac{n_{kj} + \nu \bar\theta_j}{N_k + \nu}
+
+    with the scatter :math:`S_k` and counts :math:`n_{kj}` of the component's rows, the mean covariance within components
+    :math:`\bar\Sigma`, and the shares :math:`\bar\theta_j` of all rows, half of them uniform. Components of few rows are then
+    copies of the others' shape, which is what a kernel density estimate is made of, and large ones have a shape of their own.
+
+    Sizes that are not given are chosen by the log-likelihood of a fifth of the rows, at most 10,000 in all: components double
+    until two sizes in a row gain nothing. The mixture is then fitted to all rows.
+
+    Args:
+        rows: ``(N, D)``.
+        columns, states: as :class:`chainfree.energies.TabularMixture`.
+        components: K, or ``None`` to choose them.
+        most_components: that are tried.
+        prior_rows: :math:`\nu`, or ``None`` to choose it.
+        least_variance: added to every number's, in squares of the rows' units: rows that lie in a plane have no density.
+        iterations: at most; fewer where they gain less than 1e-4 nats a row.
+        seed: of the k-means that it starts from, and of the choice of rows.
+
+    Returns:
+        The mixture, float32.
+
+    Raises:
+        ValueError: no rows, more components than rows, rows that are not finite, or a setting out of its range.
+    """
+    for name, value in (("most_components", most_components), ("iterations", iterations)):
+        require_positive_int(name, value)
+    if components is not None:
+        require_positive_int("components", components)
+        if components > len(rows):
+            raise ValueError(f"{len(rows)} rows cannot hold {components} components; lower them")
+    require_positive("least_variance", least_variance)
+    if prior_rows is not None:
+        require_positive("prior_rows", prior_rows)
+    if not len(rows):
+        raise ValueError("a mixture is fitted to rows, got none")
+    require_finite("rows", rows)
+    fit = _Fit(tuple(columns), dict(states), least_variance, iterations, seed)
+    if components is None or prior_rows is None:
+        components, prior_rows = fit.choice(rows, components, most_components, prior_rows)
+    return fit.fitted(rows, components, prior_rows)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What all sizes share."""
+
+    columns: tuple[int | None, ...]
+    states: Mapping[int, int]
+    least_variance: float
+    iterations: int
+    seed: int
+
+    def choice(self, rows: Tensor, components: int | None, most: int, prior_rows: float | None) -> tuple[int, float]:
+        """Components and the prior's rows by held-out likelihood."""
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(rows), generator=generator)[:_CHOICE_ROWS]
+        held = order[: max(1, len(order) // 5)]
+        kept = order[len(held) :] if len(order) > 1 else order
+        best, choice = -torch.inf, (components or 1, prior_rows or _PRIORS[1])
+        for prior in _PRIORS if prior_rows is None else [prior_rows]:
+            size, behind, best_here = components or 1, 0, -torch.inf
+            while size <= min(most, len(kept)) and behind < _PATIENCE:
+                found = float(self.fitted(rows[kept], size, prior).log_prob(rows[held]).double().mean())
+                if found > best:
+                    best, choice = found, (size, prior)
+                behind = 0 if found > best_here else behind + 1
+                best_here = max(best_here, found)
+                if components is not None:
+                    break
+                size *= 2
+        return choice
+
+    def fitted(self, rows: Tensor, components: int, prior_rows: float) -> TabularMixture:
+        """By expectation maximisation from k-means."""
+        mixture = TabularMixture(self.columns, components=components, states=self.states).double()
+        parts = _Rows.of(rows, mixture)
+        responsible = _first_responsible(parts, components, self.seed)
+        before = -torch.inf
+        for _ in range(self.iterations if components > 1 else 1):
+            _maximise_(mixture, parts, responsible, prior_rows, self.least_variance)
+            log_joint = mixture.log_joint(rows.double())
+            log_prob = torch.logsumexp(log_joint, 1)
+            now = float(log_prob.mean())
+            if now - before < _GAIN:
+                break
+            before = now
+            responsible = torch.exp(log_joint - log_prob.unsqueeze(1))
+        return mixture.float()
+
+
+def _first_responsible(parts: _Rows, components: int, seed: int) -> Tensor:
+    """One-hot of clusters, in which categories weigh as much as numbers do."""
+    if components == 1:
+        return parts.normal.new_ones(len(parts.normal), 1)
+    features = torch.cat([parts.normal, parts.shown, parts.codes], 1)
+    labels = KMeans(components, n_init=1, max_iter=20, random_state=seed % 2**32).fit_predict(np.asarray(features))
+    return functional.one_hot(torch.from_numpy(labels).long(), components).double()
+
+
+def _maximise_(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior: float, least_variance: float) -> None:
+    mass = responsible.sum(0)  # (K,)
+    floor = mass.clamp_min(1e-10)
+    means = (responsible.T @ parts.normal) / floor.unsqueeze(1)
+    scatter = _scatter(parts, responsible, means, mass)
+    eye = torch.eye(means.shape[1], dtype=means.dtype)
+    pooled = scatter.sum(0) / len(parts.normal)
+    covariances = (scatter + prior * pooled) / (mass + prior).view(-1, 1, 1) + least_variance * eye
+    # a number is shown in some rows of a component only
+    seen = responsible.T @ parts.is_shown  # (K, H)
+    everywhere = parts.is_shown.sum(0).clamp_min(1.0)
+    overall = parts.shown.sum(0) / everywhere
+    shown_means = (responsible.T @ parts.shown + overall) / (seen + 1)
+    squares = responsible.T @ parts.shown.square()
+    spread = squares - 2 * shown_means * (responsible.T @ parts.shown) + shown_means.square() * seen
+    pooled_spread = spread.sum(0) / everywhere
+    shown_scales = ((spread + prior * pooled_spread) / (seen + prior) + least_variance).sqrt()
+    mixture.set_(
+        weights=mass + 1e-6 * len(parts.normal) / len(mass),
+        means=means,
+        covariances=covariances,
+        shown_means=shown_means,
+        shown_scales=shown_scales,
+        shares=_shares(mixture, parts, responsible, prior),
+    )
+
+
+def _scatter(parts: _Rows, responsible: Tensor, means: Tensor, mass: Tensor) -> Tensor:
+    """``(K, P, P)`` around the means."""
+    if parts.products is not None:
+        width = means.shape[1]
+        about_zero = (responsible.T @ parts.products).view(-1, width, width)
+        return about_zero - mass.view(-1, 1, 1) * means.unsqueeze(2) * means.unsqueeze(1)
+    found = []
+    for share, mean in zip(responsible.T, means, strict=True):
+        centred = parts.normal - mean
+        found.append((share.unsqueeze(1) * centred).T @ centred)
+    return torch.stack(found)
+
+
+def _shares(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior: float) -> Tensor:
+    """``(sum of S, K)``, unnormalised."""
+    counts = parts.codes.T @ responsible
+    overall = parts.codes.mean(0)
+    sizes = torch.tensor(mixture.sizes)
+    even = (1 / sizes).repeat_interleave(sizes).to(counts)
+    return counts + prior * (0.5 * overall + 0.5 * even).unsqueeze(1)

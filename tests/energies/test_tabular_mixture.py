@@ -1,0 +1,149 @@
+"""Mixtures of products against sums over all that rows can be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from chainfree.checks import ContractError
+from chainfree.energies import TabularMixture
+
+# two numbers, one of three categories, a number that may be hidden in two ways, a category of two
+COLUMNS = [None, None, 3, None, 3, 2]
+STATES = {3: 4}
+COMPONENTS = 4
+
+
+def _mixture(seed: int = 0) -> TabularMixture:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    root = normal(COMPONENTS, 2, 2)
+    return (
+        TabularMixture(COLUMNS, components=COMPONENTS, states=STATES)
+        .double()
+        .set_(
+            weights=normal(COMPONENTS).exp(),
+            means=1.5 * normal(COMPONENTS, 2),
+            covariances=0.3 * root @ root.mT + 0.2 * torch.eye(2),
+            shown_means=normal(COMPONENTS, 1),
+            shown_scales=0.5 * normal(COMPONENTS, 1).exp(),
+            shares=normal(8, COMPONENTS).exp(),
+        )
+    )
+
+
+def test_the_density_is_that_of_scipy() -> None:
+    mixture = _mixture()
+    x = mixture.sample(50, generator=torch.Generator().manual_seed(1))
+    total = torch.zeros(50, dtype=torch.float64)
+    for k in range(COMPONENTS):
+        covariance = mixture.factors[k] @ mixture.factors[k].T
+        numbers = stats.multivariate_normal(mixture.means[k].numpy(), covariance.numpy()).pdf(x[:, :2].numpy())
+        shown = stats.norm(float(mixture.shown_means[k, 0]), float(mixture.shown_scales[k, 0])).pdf(x[:, 3].numpy())
+        third = np.where(x[:, 4].numpy() == 0, shown, stats.norm.pdf(x[:, 3].numpy()))
+        shares = mixture.log_shares[:, k].exp()
+        codes = x.long()
+        of_codes = shares[codes[:, 2]] * shares[3 + codes[:, 4]] * shares[6 + codes[:, 5]]
+        total += mixture.log_weights[k].exp() * torch.from_numpy(numbers * third) * of_codes
+    torch.testing.assert_close(mixture.log_prob(x), total.log())
+    assert mixture.log_z == 0.0
+    torch.testing.assert_close(mixture.log_joint(x).logsumexp(1), mixture.log_prob(x))
+
+
+def test_its_sum_over_everything_is_one() -> None:
+    mixture = _mixture()
+    axis = torch.linspace(-9, 9, 61, dtype=torch.float64)
+    codes = [torch.arange(size, dtype=torch.float64) for size in (3, 3, 2)]
+    rows = torch.cartesian_prod(axis, axis, codes[0], axis, codes[1], codes[2])
+    mass = sum(float(mixture.log_prob(part).exp().sum()) for part in rows.split(200_000))
+    assert mass * 0.3**3 == pytest.approx(1.0, abs=4e-3)  # of the grid
+
+
+def test_draws_follow_the_density() -> None:
+    mixture = _mixture()
+    x = mixture.sample(40_000, generator=torch.Generator().manual_seed(2))
+    for place, start, size in ((2, 0, 3), (4, 3, 3), (5, 6, 2)):
+        truth = (mixture.log_weights + mixture.log_shares[start : start + size]).exp().sum(1)
+        counts = torch.bincount(x[:, place].long(), minlength=size)
+        assert stats.chisquare(counts.numpy(), 40_000 * truth.numpy()).pvalue > 1e-4
+    weights = mixture.log_weights.exp()
+    torch.testing.assert_close(x[:, :2].mean(0), weights @ mixture.means, atol=0.05, rtol=0)
+    hidden = x[x[:, 4] != 0, 3]
+    assert stats.kstest(hidden.numpy(), "norm").pvalue > 1e-4
+    assert torch.equal(x, mixture.sample(40_000, generator=torch.Generator().manual_seed(2)))
+    assert mixture.sample(0).shape == (0, 6)
+
+
+@pytest.mark.parametrize("known", [(0, 2), (2, 3, 4), (0, 1, 5), (), (3, 4)])
+def test_draws_given_some_columns_have_the_conditional_density(known: tuple[int, ...]) -> None:
+    """By weights over draws of the whole, which know nothing of conditionals."""
+    mixture, draws = _mixture(), 30_000
+    row = torch.tensor([0.4, -0.6, 1.0, 0.7, 0.0, 1.0], dtype=torch.float64)
+    fixed = torch.zeros(draws, 6, dtype=torch.bool)
+    fixed[:, list(known)] = True
+    given = mixture.sample_given(row.expand(draws, 6), fixed, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(given[fixed], row.expand(draws, 6)[fixed])
+    # proposals: of the free columns wide and even, weighted by the joint density
+    generator = torch.Generator().manual_seed(4)
+    wide = row.repeat(400_000, 1)
+    log_q = torch.zeros(400_000, dtype=torch.float64)
+    for place, size in enumerate(COLUMNS):
+        if place in known:
+            continue
+        if size is None:
+            wide[:, place] = 3 * torch.randn(400_000, generator=generator, dtype=torch.float64)
+            log_q += torch.distributions.Normal(0.0, 3.0).log_prob(wide[:, place])
+        else:
+            wide[:, place] = torch.randint(size, (400_000,), generator=generator).double()
+    weights = torch.softmax(mixture.log_prob(wide) - log_q, 0)
+    ess = 1 / float(weights.square().sum())
+    for place, size in enumerate(COLUMNS):
+        for power in (1, 2):
+            truth = float(weights @ wide[:, place] ** power)
+            spread = float(weights @ (wide[:, place] ** power - truth).square()) ** 0.5
+            error = 4 * spread * (1 / ess + 1 / draws) ** 0.5 + 1e-9
+            assert float((given[:, place] ** power).mean()) == pytest.approx(truth, abs=error), (place, size, power)
+    if 1 not in known and 2 not in known:
+        truth = float(weights @ (wide[:, 1] * (wide[:, 2] == 2)))
+        assert float((given[:, 1] * (given[:, 2] == 2)).mean()) == pytest.approx(truth, abs=0.05)
+
+
+def test_rows_may_know_different_columns() -> None:
+    mixture = _mixture()
+    x = mixture.sample(6, generator=torch.Generator().manual_seed(5))
+    fixed = torch.zeros(6, 6, dtype=torch.bool)
+    fixed[0, [0, 1]] = fixed[1, [3, 4]] = fixed[2, 0] = fixed[3, [1, 2]] = True
+    fixed[4] = True
+    nonsense = torch.where(fixed, x, 1e6)  # what is not known is not looked at
+    drawn = mixture.sample_given(nonsense, fixed, generator=torch.Generator().manual_seed(6))
+    assert torch.equal(drawn[fixed], x[fixed]) and torch.equal(drawn[4], x[4])
+    assert bool((drawn.abs() < 1e3).all())
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="a mixture has columns and components, got 0 and 2"):
+        TabularMixture([], components=2)
+    mixture = _mixture()
+    x = mixture.sample(3)
+    halves = torch.zeros(3, 6, dtype=torch.bool)
+    halves[:, 3] = True
+    with pytest.raises(ValueError, match="the same of a number and its state"):
+        mixture.sample_given(x, halves)
+    with pytest.raises(ContractError, match="rows of shape"):
+        mixture(x[:, :4])
+    flat = TabularMixture([None, None], components=1)
+    with pytest.raises(ValueError, match="not positive definite"):
+        flat.set_(
+            weights=torch.ones(1),
+            means=torch.zeros(1, 2),
+            covariances=torch.ones(1, 2, 2),
+            shown_means=torch.zeros(1, 0),
+            shown_scales=torch.zeros(1, 0),
+            shares=torch.zeros(0, 1),
+        )
