@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..checks import require_rows
 from .analytic.base import AnalyticEnergy
+from .analytic.mixture import whitened_distances, whitening
 
 __all__ = ["TabularMixture"]
 
@@ -56,12 +57,16 @@ class TabularMixture(AnalyticEnergy):
         self.log_weights: Tensor
         self.means: Tensor
         self.factors: Tensor
+        self.whiten: Tensor
+        self.whitened_means: Tensor
         self.shown_means: Tensor
         self.shown_scales: Tensor
         self.log_shares: Tensor
         self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
         self.register_buffer("means", torch.zeros(components, width))
         self.register_buffer("factors", torch.eye(width).repeat(components, 1, 1))
+        self.register_buffer("whiten", torch.eye(width).unsqueeze(1).repeat(1, components, 1))
+        self.register_buffer("whitened_means", torch.zeros(width, components, 1))
         self.register_buffer("shown_means", torch.zeros(components, hideable))
         self.register_buffer("shown_scales", torch.ones(components, hideable))
         shares = [torch.full((size, components), -math.log(size)) for size in self.sizes]
@@ -96,6 +101,9 @@ class TabularMixture(AnalyticEnergy):
         self.log_weights.copy_(torch.log_softmax(weights.double().log(), 0))
         self.means.copy_(means)
         self.factors.copy_(factors)
+        whiten, whitened_means = whitening(factors, means)
+        self.whiten.copy_(whiten)
+        self.whitened_means.copy_(whitened_means)
         self.shown_means.copy_(shown_means)
         self.shown_scales.copy_(shown_scales)
         for start, size in zip(self.starts, self.sizes, strict=True):
@@ -151,13 +159,10 @@ class TabularMixture(AnalyticEnergy):
         """``(B, K)``."""
         if not self.normal:
             return x.new_zeros(len(x), self.components)
-        # (K, P, B): one solve whitens all rows by every component
-        centred = x[:, self.normal].T.unsqueeze(0) - self.means.unsqueeze(-1)
-        whitened = torch.linalg.solve_triangular(self.factors, centred, upper=False)
+        distances = whitened_distances(x[:, self.normal], self.whiten, self.whitened_means)
         log_det = self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = 0.5 * len(self.normal) * math.log(2 * math.pi)
-        values: Tensor = -0.5 * whitened.square().sum(1) - (log_det + constant).unsqueeze(1)
-        return values.T
+        return (-0.5 * distances - (log_det + constant).unsqueeze(1)).T
 
     def _log_shown(self, x: Tensor, fixed: Tensor | None = None) -> Tensor:
         if not self.hideable:
@@ -184,11 +189,11 @@ class TabularMixture(AnalyticEnergy):
             return x.new_zeros(len(x), self.components)
         covariances = (self.factors @ self.factors.mT)[:, known][:, :, known]
         factors = torch.linalg.cholesky(covariances)
-        centred = x[:, known].T.unsqueeze(0) - self.means[:, known].unsqueeze(-1)
-        whitened = torch.linalg.solve_triangular(factors, centred, upper=False)
+        whiten, whitened_means = whitening(factors, self.means[:, known])
+        distances = whitened_distances(x[:, known], whiten.to(x), whitened_means.to(x))
         log_det = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = 0.5 * int(known.sum()) * math.log(2 * math.pi)
-        values: Tensor = -0.5 * whitened.square().sum(1) - (log_det + constant).unsqueeze(1)
+        values: Tensor = -0.5 * distances - (log_det + constant).unsqueeze(1)
         return values.T
 
     def _conditional(self, x: Tensor, drawn: Tensor, component: Tensor, known: Tensor) -> Tensor:

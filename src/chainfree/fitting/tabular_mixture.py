@@ -7,6 +7,7 @@ Raftery, "Bayesian regularization for normal mixture estimation and model-based 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from ..checks import require_finite, require_positive, require_positive_int
 from ..energies import TabularMixture
+from ..energies.analytic.mixture import whitened_distances
 
 __all__ = ["fit_tabular_mixture"]
 
@@ -161,7 +163,7 @@ class _Fit:
         before = -torch.inf
         for _ in range(self.iterations if components > 1 else 1):
             _maximise_(mixture, parts, responsible, prior_rows, self.least_variance)
-            log_joint = mixture.log_joint(rows.double())
+            log_joint = _log_joint(mixture, parts)
             log_prob = torch.logsumexp(log_joint, 1)
             now = float(log_prob.mean())
             if now - before < _GAIN:
@@ -178,6 +180,27 @@ def _first_responsible(parts: _Rows, components: int, seed: int) -> Tensor:
     features = torch.cat([parts.normal, parts.shown, parts.codes], 1)
     labels = KMeans(components, n_init=1, max_iter=20, random_state=seed % 2**32).fit_predict(np.asarray(features))
     return functional.one_hot(torch.from_numpy(labels).long(), components).double()
+
+
+def _log_joint(mixture: TabularMixture, parts: _Rows) -> Tensor:
+    """``(N, K)``, but for what is known of hidden numbers: in products of rows, a tenth of the time of the mixture's own way.
+
+    Squares lose digits where components are narrow and far from zero, which float64 has to spare and float32 has not.
+    """
+    log_det = mixture.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    constant = mixture.log_weights - log_det - 0.5 * len(mixture.normal) * math.log(2 * math.pi)
+    if parts.products is None:
+        quadratic = -0.5 * whitened_distances(parts.normal, mixture.whiten, mixture.whitened_means).T
+    else:
+        precisions = torch.einsum("ikp,ikq->kpq", mixture.whiten, mixture.whiten)
+        slopes = (precisions @ mixture.means.unsqueeze(2)).squeeze(2)
+        constant = constant - 0.5 * (mixture.means * slopes).sum(1)
+        quadratic = torch.addmm(parts.normal @ slopes.T, parts.products, precisions.flatten(1).T, alpha=-0.5)
+    inverse = mixture.shown_scales.pow(-2)
+    means = mixture.shown_means
+    of_shown = -0.5 * means.square() * inverse + 0.5 * inverse.log() - 0.5 * math.log(2 * math.pi)
+    shown = parts.shown @ (means * inverse).T - 0.5 * parts.shown.square() @ inverse.T + parts.is_shown @ of_shown.T
+    return constant + quadratic + shown + parts.codes @ mixture.log_shares
 
 
 def _maximise_(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior: float, least_variance: float) -> None:
@@ -224,6 +247,6 @@ def _shares(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior: f
     """``(sum of S, K)``, unnormalised."""
     counts = parts.codes.T @ responsible
     overall = parts.codes.mean(0)
-    sizes = torch.tensor(mixture.sizes)
+    sizes = torch.tensor(mixture.sizes, dtype=torch.long)
     even = (1 / sizes).repeat_interleave(sizes).to(counts)
     return counts + prior * (0.5 * overall + 0.5 * even).unsqueeze(1)

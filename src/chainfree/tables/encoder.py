@@ -337,7 +337,9 @@ def _category_series(column: CategoryColumn, codes: NDArray[np.int64]) -> Any:
 
     codes = np.where(codes < len(column.values), codes, -1)
     if column.order == "ordinal" and isinstance(column.values[0], str):
-        return pd.Series(pd.Categorical.from_codes(codes, categories=[str(v) for v in column.values], ordered=True))
+        return pd.Series(
+            pd.Categorical.from_codes(codes, categories=pd.Index([str(v) for v in column.values]), ordered=True)
+        )
     known = np.array([*column.values, None], dtype=object)
     missing = bool((codes < 0).any())
     kinds = {bool: ("bool", "boolean"), int: ("int64", "Int64"), float: ("float64", "float64")}

@@ -12,7 +12,32 @@ from torch import Tensor
 from ...checks import require_rows, require_symmetric
 from .base import AnalyticEnergy
 
-__all__ = ["GaussianMixture"]
+__all__ = ["GaussianMixture", "whitened_distances", "whitening"]
+
+
+def whitening(factors: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+    """What :func:`whitened_distances` takes, in float64.
+
+    Args:
+        factors: lower triangular, of the covariances, ``(K, dim, dim)``.
+        means: ``(K, dim)``.
+
+    Returns:
+        ``(dim, K, dim)`` and ``(dim, K, 1)``, whitened feature first: one matrix product whitens all rows by every component,
+        and with the rows last the sums over features and components run along memory, several times faster than across it.
+    """
+    factors = factors.double()
+    eye = torch.eye(factors.shape[-1], dtype=torch.float64, device=factors.device)
+    whiten = torch.linalg.solve_triangular(factors, eye.expand_as(factors), upper=False)
+    whitened_means = whiten @ means.double().unsqueeze(-1)
+    return whiten.transpose(0, 1).contiguous(), whitened_means.transpose(0, 1).contiguous()
+
+
+def whitened_distances(x: Tensor, whiten: Tensor, whitened_means: Tensor) -> Tensor:
+    """Squared Mahalanobis distances of rows ``(B, dim)`` from every component, ``(K, B)``."""
+    # the means enter as the product's bias: the (dim, K, B) array is written once less
+    whitened = torch.addmm(-whitened_means.flatten(0, 1), whiten.flatten(0, 1), x.T)
+    return whitened.view(*whitened_means.shape[:2], -1).square().sum(dim=0)
 
 
 class GaussianMixture(AnalyticEnergy):
@@ -57,7 +82,7 @@ class GaussianMixture(AnalyticEnergy):
         super().__init__(dim, log_z=0.0)
         log_weights = weights.double().log() - weights.double().sum().log()
         log_norm = 0.5 * dim * math.log(2 * math.pi) + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        whiten = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        whiten, whitened_means = whitening(factor, means)
         self.means: Tensor
         self.log_weights: Tensor
         self.offsets: Tensor
@@ -68,18 +93,13 @@ class GaussianMixture(AnalyticEnergy):
         self.register_buffer("log_weights", log_weights.to(means.dtype))
         self.register_buffer("offsets", (log_weights - log_norm).to(means.dtype))
         self.register_buffer("factor", factor.to(means.dtype))
-        # (dim, K, dim) and (dim, K, 1), whitened feature first: one matrix product whitens all rows by every component, and
-        # with the rows last the sums over features and components run along memory, several times faster than across it
-        self.register_buffer("whiten", whiten.transpose(0, 1).contiguous().to(means.dtype))
-        whitened_means = whiten @ means.double().unsqueeze(-1)
-        self.register_buffer("whitened_means", whitened_means.transpose(0, 1).contiguous().to(means.dtype))
+        self.register_buffer("whiten", whiten.to(means.dtype))
+        self.register_buffer("whitened_means", whitened_means.to(means.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, dim) -> (B,)``."""
         require_rows(x, (self.dim,), self.means)
-        # the means enter as the product's bias: the (dim, K, B) array is written once less
-        whitened = torch.addmm(-self.whitened_means.flatten(0, 1), self.whiten.flatten(0, 1), x.T)
-        distance = whitened.view(*self.whitened_means.shape[:2], -1).square().sum(dim=0)
+        distance = whitened_distances(x, self.whiten, self.whitened_means)
         return -torch.logsumexp(torch.add(self.offsets.unsqueeze(-1), distance, alpha=-0.5), dim=0)
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
