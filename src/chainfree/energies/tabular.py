@@ -27,6 +27,8 @@ class TabularMLP(nn.Module):
         columns: for every column of the rows ``None`` if it holds a number, or S if it holds codes 0, 1, ..., S - 1.
         states: which column of codes says whether a number is hidden, by the number's place; as
             :attr:`chainfree.tables.TableEncoder.states`.
+        with_hidden: whether hidden numbers' density is added. Not where a base has it, as
+            :class:`TabularMixture` does.
         embedding: length of a category's vector.
         width, depth, activation, outputs: as in :class:`MLP`. No gradient reaches codes, so any activation will do for energy
             discrepancy.
@@ -47,6 +49,7 @@ class TabularMLP(nn.Module):
         columns: Sequence[int | None],
         *,
         states: Mapping[int, int] = {},
+        with_hidden: bool = True,
         embedding: int = 4,
         width: int | Sequence[int] = 256,
         depth: int = 3,
@@ -65,6 +68,7 @@ class TabularMLP(nn.Module):
             if not known or columns[number] is not None or (columns[state] or 0) < 2:
                 raise ValueError(f"states are of numbers, by columns of at least two codes, got {number}: {state}")
         self.dim = len(columns)
+        self.with_hidden = with_hidden
         self.may_hide, self.states = list(states), list(states.values())
         self.numbers = [place for place, size in enumerate(columns) if size is None]
         self.codes = [place for place, size in enumerate(columns) if size is not None]
@@ -86,9 +90,9 @@ class TabularMLP(nn.Module):
         of_hidden = None
         if self.states:
             hidden = x[:, self.states] != 0
-            of_hidden = torch.where(hidden, 0.5 * x[:, self.may_hide].square() + 0.5 * math.log(2 * math.pi), 0.0).sum(
-                1
-            )
+            if self.with_hidden:
+                normal = 0.5 * x[:, self.may_hide].square() + 0.5 * math.log(2 * math.pi)
+                of_hidden = torch.where(hidden, normal, 0.0).sum(1)
             shown = x.clone()
             shown[:, self.may_hide] = torch.where(hidden, 0.0, x[:, self.may_hide])
             x = shown

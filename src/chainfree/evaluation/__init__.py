@@ -5,6 +5,7 @@ from .annealing import AnnealingSchedule, annealing_schedule
 from .anomaly import AnomalyScores, anomaly_scores
 from .brackets import LogZBounds, log_z_bounds
 from .calibration import ClassifierScores, Reliability, classifier_scores, fit_temperature, reliability
+from .conformal import conformal_p_values, conformal_threshold
 from .digit_classifier import classify_stacked, train_digit_classifier
 from .divergence import held_out_nll, log_density_mse, nll_gap
 from .enumeration import log_z_enumeration
@@ -44,6 +45,8 @@ __all__ = [
     "classifier_scores",
     "classifier_two_sample_test",
     "classify_stacked",
+    "conformal_p_values",
+    "conformal_threshold",
     "density_coverage",
     "estimate_log_z",
     "fit_temperature",

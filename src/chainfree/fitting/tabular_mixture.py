@@ -234,7 +234,7 @@ def _scatter(parts: _Rows, responsible: Tensor, means: Tensor, mass: Tensor) -> 
     """``(K, P, P)`` around the means."""
     if parts.products is not None:
         width = means.shape[1]
-        about_zero = (responsible.T @ parts.products).view(-1, width, width)
+        about_zero = (responsible.T @ parts.products).view(len(means), width, width)
         return about_zero - mass.view(-1, 1, 1) * means.unsqueeze(2) * means.unsqueeze(1)
     found = []
     for share, mean in zip(responsible.T, means, strict=True):

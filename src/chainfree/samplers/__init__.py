@@ -4,6 +4,7 @@ Each kernel's module has ``init``, ``step`` and ``kernel``, for thousands of cha
 step size and :func:`run` runs it. ``ula`` and ``mala`` take Langevin steps, ``hmc`` trajectories, ``underdamped`` steps
 that remember their direction, and ``tempering`` passes between far modes. Codes are moved by ``gibbs``, bits by
 ``gibbs_with_gradients``, rows with codes and numbers by ``block_gibbs``. :func:`anneal` leads a crowd from wide to narrow.
+:func:`sample_tilted` draws from a tilted base by weights, without a chain.
 There is no NUTS: the PyTorch packages that have one run a chain at a time or draw from the global generator.
 """
 
@@ -18,10 +19,12 @@ from .latent import RefineInfo, refine
 from .replay import ReplayBuffer
 from .resample import Resampled, resample, resample_class
 from .run import Record, effective_sample_size, r_hat, run
+from .tilted import ConditionalDensity, WeightedDraws, sample_tilted, sample_tilted_given
 
 __all__ = [
     "AnnealInfo",
     "Chain",
+    "ConditionalDensity",
     "Kernel",
     "MinusEnergy",
     "Record",
@@ -29,6 +32,7 @@ __all__ = [
     "ReplayBuffer",
     "Resampled",
     "WarmUp",
+    "WeightedDraws",
     "anneal",
     "annealed",
     "block_gibbs",
@@ -43,6 +47,8 @@ __all__ = [
     "resample",
     "resample_class",
     "run",
+    "sample_tilted",
+    "sample_tilted_given",
     "tempering",
     "ula",
     "underdamped",

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..checks import require_positive
 from ..datasets import DataError
 from ..perturbations import Gaussian, Mixed, OrderedHeatKernel, Perturbation, UniformHeatKernel
-from .cells import cells, codes_of, table_of
+from .cells import cells, codes_of, plain, table_of
 from .columns import CategoryColumn, NumberColumn, Order
 from .scaling import NumberScaler, Scaling
 from .schema import Schema
@@ -24,6 +24,7 @@ from .schema import Schema
 __all__ = ["EncodedColumn", "Report", "TableEncoder"]
 
 _EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
+_DAY = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ class TableEncoder:
     Args:
         schema: of the table.
         scaling: of the numbers, ``"standard"``, ``"bent"`` or ``"quantile"``: see :class:`NumberScaler`.
-        reserve: keep states for what the fitted rows do not have: missing cells in complete columns, unseen categories. A
-            model that contrasts rows with perturbed ones then learns that they are unlikely. Without it they are refused.
+        reserve: keep two codes of every column of categories for what the fitted rows do not have: missing cells, unseen
+            categories. A model that contrasts rows with perturbed ones then learns that they are unlikely. Without it they
+            are refused, as missing numbers of complete columns always are.
 
     Attributes:
         columns: of the tensors, in their order.
@@ -94,6 +96,10 @@ class TableEncoder:
     def states(self) -> dict[int, int]:
         """Places of the numbers that may be hidden, and of the columns that say whether they are."""
         return {place - 1: place for place, column in enumerate(self.columns) if column.is_state}
+
+    def places(self, name: str) -> list[int]:
+        """Of the tensors' columns that a table's column has."""
+        return [place for place, column in enumerate(self.columns) if column.name == name]
 
     def perturbation(self, *, noise: float = 0.1, time: float = 1.0) -> Mixed:
         r"""For energy discrepancy: noise on numbers, on codes the heat kernels of their order.
@@ -149,7 +155,8 @@ class TableEncoder:
                 they are and makes hidden values 0, for scores.
 
         Raises:
-            DataError: as :meth:`fit`; or, without ``reserve``, unseen categories and missing cells of complete columns.
+            DataError: as :meth:`fit`; missing numbers of complete columns; without ``reserve`` also unseen categories and
+                missing cells of complete columns of categories.
         """
         table = self._table(frame)
         numbers, states = self._numbers(table, generator)
@@ -187,9 +194,41 @@ class TableEncoder:
                 if not column.missing:
                     _note(new, column.name, int((codes == len(column.values)).sum()))
         self.report = Report(unseen, outside, new)
-        if not self.reserve and (unseen or new):
-            self._refuse(unseen, new)
+        self._refuse_unless_reserved(unseen, new)
         return torch.from_numpy(np.stack(parts, axis=1).astype(np.float32))
+
+    def encode_given(self, given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """One row of which some columns are known, and which cells these are, both ``(1, D)``.
+
+        Args:
+            given: values by name of the column; ``None`` is a missing cell. Other columns are 0 in the row.
+
+        Raises:
+            DataError: a column that is not there, a value that it cannot have, or a missing cell where there was none.
+        """
+        unknown = sorted(set(given) - set(self.schema.names))
+        if unknown:
+            raise DataError(f"there is no column {unknown[0]!r}; the table has {', '.join(self.schema.names)}")
+        numeric = [column for column in self.schema.columns if isinstance(column, NumberColumn)]
+        row, fixed = torch.zeros(1, len(self.columns)), torch.zeros(1, len(self.columns), dtype=torch.bool)
+        place = 0
+        for column in self.schema.columns:
+            width = 2 if isinstance(column, NumberColumn) and self._number_states(column) > 1 else 1
+            if column.name in given:
+                fixed[:, place : place + width] = True
+                value = given[column.name]
+                if isinstance(column, CategoryColumn):
+                    row[0, place] = _code(column, value)
+                else:
+                    state, number = _state(column, value)
+                    if state == 0:
+                        numbers = np.full((1, len(numeric)), np.nan)
+                        numbers[0, numeric.index(column)] = number
+                        row[0, place] = self._scaler.transform(numbers)[0, numeric.index(column)]
+                    elif width > 1:
+                        row[0, place + 1] = state
+            place += width
+        return row, fixed
 
     def decode(self, rows: Tensor) -> Any:
         """A pandas frame of rows ``(N, D)``: whole numbers rounded, dates as dates, categories as they were.
@@ -269,7 +308,7 @@ class TableEncoder:
         return encoded
 
     def _number_states(self, column: NumberColumn) -> int:
-        return 1 + len(column.atoms) + (column.missing or self.reserve)
+        return 1 + len(column.atoms) + column.missing
 
     def _table(self, frame: Any) -> nw.DataFrame[Any]:
         table = table_of(frame)
@@ -306,12 +345,44 @@ class TableEncoder:
             return np.zeros((len(table), 0)), np.zeros((len(table), 0), dtype=np.int64)
         return np.stack(found, axis=1), np.stack(found_states, axis=1)
 
-    def _refuse(self, unseen: Mapping[str, int], new: Mapping[str, int]) -> None:
-        name, count = next(iter((unseen or new).items()))
-        what = "categories that it did not have" if unseen else "missing cells and had none"
-        raise DataError(
-            f"column {name!r} has {what} ({count} rows); keep a state for them with reserve=True, or drop the rows"
-        )
+    def _refuse_unless_reserved(self, unseen: Mapping[str, int], new: Mapping[str, int]) -> None:
+        categories = {column.name for column in self.schema.columns if isinstance(column, CategoryColumn)}
+        for counts, what in ((unseen, "categories that it did not have"), (new, "missing cells and had none")):
+            for name, count in counts.items():
+                if name not in categories:
+                    raise DataError(f"column {name!r} has {what} ({count} rows); fill them, or drop the rows")
+                if not self.reserve:
+                    raise DataError(
+                        f"column {name!r} has {what} ({count} rows); keep a code for them with reserve=True, or drop the rows"
+                    )
+
+
+def _code(column: CategoryColumn, value: Any) -> int:
+    if value is None:
+        if not column.missing:
+            raise DataError(f"column {column.name!r} had no missing cells; give it a value")
+        return len(column.values)
+    cell = plain(value)
+    for code, known in enumerate(column.values):
+        if known == cell and isinstance(known, bool) == isinstance(cell, bool):
+            return code
+    raise DataError(f"column {column.name!r} has no {value!r}; it has {', '.join(map(repr, column.values))}")
+
+
+def _state(column: NumberColumn, value: Any) -> tuple[int, float]:
+    """Which of the states a number is in, and the number itself."""
+    if value is None:
+        if not column.missing:
+            raise DataError(f"column {column.name!r} had no missing cells; give it a number")
+        return 1 + len(column.atoms), math.nan
+    try:
+        number = float((np.datetime64(value, "us") - _EPOCH) / _DAY) if column.dates else float(value)
+    except (TypeError, ValueError):
+        wanted = "a date" if column.dates else "a number"
+        raise DataError(f"column {column.name!r} takes {wanted}, got {value!r}") from None
+    if not math.isfinite(number):
+        raise DataError(f"column {column.name!r} takes finite numbers, got {value!r}")
+    return (column.atoms.index(number) + 1 if number in column.atoms else 0), number
 
 
 def _note(counts: dict[str, int], name: str, count: int) -> None:

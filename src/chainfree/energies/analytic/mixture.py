@@ -37,7 +37,7 @@ def whitened_distances(x: Tensor, whiten: Tensor, whitened_means: Tensor) -> Ten
     """Squared Mahalanobis distances of rows ``(B, dim)`` from every component, ``(K, B)``."""
     # the means enter as the product's bias: the (dim, K, B) array is written once less
     whitened = torch.addmm(-whitened_means.flatten(0, 1), whiten.flatten(0, 1), x.T)
-    return whitened.view(*whitened_means.shape[:2], -1).square().sum(dim=0)
+    return whitened.view(*whitened_means.shape[:2], len(x)).square().sum(dim=0)
 
 
 class GaussianMixture(AnalyticEnergy):

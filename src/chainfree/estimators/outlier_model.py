@@ -1,0 +1,216 @@
+"""The energy that outliers are told by: mixtures of several sizes at once, and a network that sees what they do not."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..batches import ArrayBatches
+from ..energies import Sum, TabularMixture, TabularMLP
+from ..energies.layers import zero_last_layer_
+from ..engine import Cosine, Engine, OptimizerSettings
+from ..engine.atomic import write_text
+from ..engine.callbacks import Callback
+from ..engine.checkpoint import load_weights, save_weights
+from ..fitting import fit_tabular_mixture
+from ..losses import EnergyDiscrepancy
+from ..tables import Scaling, Schema, TableEncoder
+
+__all__ = ["OutlierModel", "OutlierSettings"]
+
+_ROWS_AT_ONCE = 8192
+_FEWEST_ROWS = 5  # of a component
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutlierSettings:
+    """How rows are modelled.
+
+    Args:
+        scaling: of the numbers.
+        components: sizes of the mixtures, each at most a fifth of the rows.
+        prior_rows, least_variance: of the mixtures; see :func:`chainfree.fitting.fit_tabular_mixture`.
+        widths: of the network's layers.
+        embedding: length of a category's vector.
+        noise, time: of the perturbation; see :meth:`chainfree.tables.TableEncoder.perturbation`.
+        draws, steps, batch, lr: of the network's training. No steps: mixtures alone.
+    """
+
+    scaling: Scaling = "standard"
+    components: tuple[int, ...] = (5, 20, 80)
+    prior_rows: float = 10.0
+    least_variance: float = 0.05
+    widths: tuple[int, ...] = (128, 128, 128)
+    embedding: int = 8
+    noise: float = 0.1
+    time: float = 0.3
+    draws: int = 8
+    steps: int = 800
+    batch: int = 256
+    lr: float = 1e-3
+
+
+@dataclass(frozen=True)
+class OutlierModel:
+    r""":math:`E(x) = -\frac1L \sum_l \log p_l(x) + f(x)`: mixtures of L sizes, averaged, and a network.
+
+    Args:
+        encoder: to tensors and back.
+        energy: of the tensors: the mixtures, then the network.
+        settings: that it was fitted with.
+        steps: that the network was trained for.
+    """
+
+    encoder: TableEncoder
+    energy: Sum
+    settings: OutlierSettings
+    steps: int
+
+    @classmethod
+    def fit(
+        cls,
+        table: Any,
+        schema: Schema,
+        settings: OutlierSettings,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        callbacks: Sequence[Callback] = (),
+    ) -> OutlierModel:
+        """Fit all of it; the mixtures on the CPU, the network on the device.
+
+        Raises:
+            DataError: what the encoder refuses.
+            TrainingDivergedError: as :meth:`chainfree.Engine.fit`.
+        """
+        encoder = TableEncoder(schema, scaling=settings.scaling, reserve=True).fit(table)
+        rows = encoder.encode(table, generator=torch.Generator().manual_seed(seed))
+        most = max(1, len(rows) // _FEWEST_ROWS)
+        mixtures = [
+            fit_tabular_mixture(
+                rows,
+                encoder.sizes,
+                states=encoder.states,
+                components=size,
+                prior_rows=settings.prior_rows,
+                least_variance=settings.least_variance,
+                seed=seed,
+            )
+            for size in sorted({min(size, most) for size in settings.components})
+        ]
+        energy = _energy(mixtures, _network(encoder, settings, seed))
+        if not settings.steps:
+            return cls(encoder, energy, settings, 0)
+        perturbation = encoder.perturbation(noise=settings.noise, time=settings.time)
+        engine = Engine(
+            energy,
+            EnergyDiscrepancy(perturbation=perturbation, draws=settings.draws),
+            seed=seed,
+            optimizer=OptimizerSettings(lr=settings.lr),
+            schedule=Cosine(),
+            ema=0.99,
+            device=device,
+            callbacks=callbacks,
+        )
+        batches = ArrayBatches(rows.to(device), None, size=min(settings.batch, len(rows)), seed=seed, shuffle=True)
+        report = engine.fit(batches, steps=settings.steps)
+        return cls(encoder, engine.averaged(energy), settings, report.steps)
+
+    @property
+    def mixtures(self) -> list[TabularMixture]:
+        """From the smallest to the largest."""
+        return [part for part in self.energy.energies if isinstance(part, TabularMixture)]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the energy is."""
+        return next(self.energy.parameters()).device
+
+    def energies(self, table: Any) -> Tensor:
+        """Of a table's rows in nats, up to a constant, float64 on the CPU, ``(N,)``."""
+        return self.of_rows(self.encoder.encode(table))
+
+    @torch.no_grad()
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """Of encoded rows ``(N, D)`` without what is known of hidden numbers, ``(N,)``."""
+        parts = []
+        for part in rows.split(_ROWS_AT_ONCE):
+            filler = part[:, list(self.encoder.states)].double()
+            known = torch.where(self.encoder.hidden(part), 0.5 * filler.square() + 0.5 * math.log(2 * math.pi), 0.0)
+            parts.append(self.energy(part.to(self.device)).double().cpu() - known.sum(1))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def contributions(self, table: Any, *, draws: int, generator: torch.Generator) -> Tensor:
+        """By how much the energy falls if a cell is drawn anew given the row's others, the mean, ``(N, columns)``.
+
+        The draws are the largest mixture's. A negative number is of a cell that is likelier than most that could be there.
+        """
+        rows = self.encoder.encode(table)
+        here, mixture = self.of_rows(rows), self.mixtures[-1]
+        found = []
+        for name in self.encoder.schema.names:
+            fixed = torch.ones(len(self.encoder.columns), dtype=torch.bool)
+            fixed[self.encoder.places(name)] = False
+            total = torch.zeros_like(here)
+            for _ in range(draws):
+                known = fixed.expand(len(rows), -1).to(self.device)
+                drawn = mixture.sample_given(rows.to(self.device), known, generator=generator)
+                total += self.of_rows(drawn.cpu())
+            found.append(here - total / draws)
+        return torch.stack(found, 1)
+
+    def save(self, folder: Path) -> None:
+        """Write ``table.json`` and ``energy.safetensors``."""
+        save_weights(folder / "energy.safetensors", self.energy)
+        record = {
+            "encoder": self.encoder.to_dict(),
+            "settings": asdict(self.settings),
+            "components": [mixture.components for mixture in self.mixtures],
+            "steps": self.steps,
+        }
+        write_text(folder / "table.json", json.dumps(record))
+
+    @classmethod
+    def load(cls, folder: Path) -> OutlierModel:
+        """Read what :meth:`save` wrote; nothing is unpickled.
+
+        Raises:
+            CheckpointError: weights that are missing or damaged.
+        """
+        record: Mapping[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+        encoder = TableEncoder.from_dict(record["encoder"])
+        given = {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()}
+        settings = OutlierSettings(**given)
+        mixtures = [
+            TabularMixture(encoder.sizes, components=size, states=encoder.states) for size in record["components"]
+        ]
+        energy = _energy(mixtures, _network(encoder, settings, 0)).eval().requires_grad_(False)
+        load_weights(folder / "energy.safetensors", energy)
+        return cls(encoder, energy, settings, record["steps"])
+
+
+def _energy(mixtures: Sequence[TabularMixture], network: nn.Module) -> Sum:
+    return Sum([*mixtures, network], weights=[*[1 / len(mixtures)] * len(mixtures), 1.0])
+
+
+def _network(encoder: TableEncoder, settings: OutlierSettings, seed: int) -> TabularMLP:
+    with torch.random.fork_rng(devices=[]):  # layers take their first weights from the global generator
+        torch.manual_seed(seed)
+        network = TabularMLP(
+            encoder.sizes,
+            states=encoder.states,
+            with_hidden=False,
+            embedding=settings.embedding,
+            width=settings.widths,
+            depth=len(settings.widths),
+        )
+    zero_last_layer_(network)
+    return network

@@ -1,0 +1,160 @@
+"""A network that tilts a base density to rows, and stops when rows that it has not seen gain nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..batches import ArrayBatches
+from ..checks import energy_values, log_prob_values, require_positive, require_positive_int
+from ..energies import Tilted
+from ..engine import Cosine, Engine, OptimizerSettings
+from ..engine.callbacks import Callback, HeldOut
+from ..evaluation.log_z import LogZ, log_mean_weight
+from ..losses import EnergyDiscrepancy
+from ..perturbations import Perturbation
+from ..streams import generator_at
+from ..typing import Density
+
+__all__ = ["TiltedFit", "fit_tilted"]
+
+_ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class TiltedFit:
+    """What :func:`fit_tilted` returns.
+
+    Args:
+        energy: the base and its tilt, in evaluation mode.
+        log_z: by draws of the base.
+        held_out: mean log-likelihood of the held-out rows in nats, or ``None`` without any.
+        held_out_base: the base's.
+        steps: of training.
+        stopped: why it ended.
+    """
+
+    energy: Tilted
+    log_z: LogZ
+    held_out: float | None
+    held_out_base: float | None
+    steps: int
+    stopped: str
+
+
+class _Weights:
+    r"""log Z of tilts by one and the same set of the base's draws: :math:`\log \frac1N \sum_n e^{-f(x_n)}`."""
+
+    def __init__(self, base: Density, draws: int, seed: int, device: torch.device) -> None:
+        source = generator_at(device, "draws of the base for log Z", seed, 0)
+        with torch.no_grad():
+            self.draws = base.sample(draws, generator=source)
+
+    def log_z(self, network: nn.Module) -> LogZ:
+        return log_mean_weight(-_values(network, self.draws))
+
+
+def fit_tilted(
+    rows: Tensor,
+    base: Density,
+    network: nn.Module,
+    *,
+    perturbation: Perturbation,
+    held_out: Tensor | None = None,
+    draws: int = 16,
+    share: float = 0.5,
+    steps: int = 2000,
+    batch: int = 256,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    every: int = 100,
+    patience: int | None = 5,
+    base_draws: int = 20_000,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    callbacks: Sequence[Callback] = (),
+) -> TiltedFit:
+    r"""Train :math:`E(x) = -\log p_0(x) + f(x)` by energy discrepancy at the perturbation's scale and at the base's.
+
+    A share of the rows is contrasted with draws of the base, which is as wide as the data, the others with what a small
+    perturbation makes of them: see :func:`chainfree.functional.referenced_discrepancy`. As the base is normalised and can be
+    drawn from, :math:`\log Z = \log E_{p_0} e^{-f}` costs no chain, and the log-likelihood of held-out rows is known at any
+    time. Where no tilt is better than none, there is none: the last layer is zero again.
+
+    Args:
+        rows: ``(N, *event)``.
+        base: of rows like these. Parameters of its own are left alone.
+        network: f, ``(B, *event) -> (B,)``; its last layer is set to zero.
+        perturbation: of the rows.
+        held_out: rows for stopping and for the choice of the best step, or ``None`` for neither.
+        draws: M, for each row.
+        share: of the rows of a batch that are contrasted with the base.
+        steps, batch, lr, weight_decay: of training, by AdamW with a cosine.
+        every: steps between looks at the held-out rows.
+        patience: looks without a new best before it stops; ``None``: never.
+        base_draws: that log Z is estimated by.
+        seed: of everything random but the network's first weights.
+        device: where to train and to stay.
+        callbacks: of the engine.
+
+    Raises:
+        ValueError: a setting out of its range.
+        TrainingDivergedError: as :meth:`chainfree.Engine.fit`.
+    """
+    for name, value in (("steps", steps), ("batch", batch), ("base_draws", base_draws), ("every", every)):
+        require_positive_int(name, value)
+    require_positive("lr", lr)
+    device = torch.device(device)
+    energy = Tilted(base, network).to(device)
+    rows = rows.to(device)
+    weights = _Weights(energy.base, base_draws, seed, device)
+    watchers: list[Callback] = list(callbacks)
+    likelihood: HeldOut | None = None
+    of_base: float | None = None
+    if held_out is not None:
+        held = held_out.to(device)
+        of_base = float(_log_base(energy.base, held).mean())
+
+        def loss_of(averaged: nn.Module) -> float:
+            assert isinstance(averaged, Tilted)
+            tilt = float(_values(averaged.network, held).mean())
+            return tilt + weights.log_z(averaged.network).value - of_base
+
+        likelihood = HeldOut(
+            loss_of, every=every, patience=steps if patience is None else patience, name="held_out_nll"
+        )
+        watchers.append(likelihood)
+    engine = Engine(
+        energy,
+        EnergyDiscrepancy(perturbation=perturbation, draws=draws, reference=energy.base, share=share),
+        seed=seed,
+        optimizer=OptimizerSettings(lr=lr, weight_decay=weight_decay),
+        schedule=Cosine(),
+        ema=0.99,
+        device=device,
+        callbacks=watchers,
+        log_every=every,
+    )
+    report = engine.fit(ArrayBatches(rows, None, size=min(batch, len(rows)), seed=seed, shuffle=True), steps=steps)
+    fitted = engine.averaged(energy)
+    found: float | None = None
+    if likelihood is not None and of_base is not None:
+        found = -likelihood.best if likelihood.best is not None else -math.inf
+        if found <= of_base:
+            # Tilted sets the last layer to zero
+            fitted, found = Tilted(fitted.base, fitted.network).eval().requires_grad_(False), of_base
+    return TiltedFit(fitted, weights.log_z(fitted.network), found, of_base, report.steps, report.stopped)
+
+
+@torch.no_grad()
+def _values(network: nn.Module, rows: Tensor) -> Tensor:
+    return torch.cat([energy_values(network, part) for part in rows.split(_ROWS_AT_ONCE)]).double()
+
+
+@torch.no_grad()
+def _log_base(base: Density, rows: Tensor) -> Tensor:
+    return torch.cat([log_prob_values(base, part) for part in rows.split(_ROWS_AT_ONCE)]).double()
