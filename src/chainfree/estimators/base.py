@@ -28,7 +28,10 @@ _FEWEST_ROWS = 2
 class TableModel(Protocol):
     """What is fitted to a table, and can be written to a folder."""
 
-    steps: int
+    @property
+    def steps(self) -> int:
+        """That its network was trained for."""
+        ...
 
     @property
     def device(self) -> torch.device:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,10 +19,9 @@ from ..evaluation.log_z import LogZ
 from ..fitting import fit_tabular_mixture, fit_tilted
 from ..samplers import sample_tilted, sample_tilted_given
 from ..tables import Scaling, Schema, TableEncoder
+from .scoring import energies_of
 
 __all__ = ["DensityModel", "DensitySettings"]
-
-_ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,16 +138,9 @@ class DensityModel:
         """Where the energy is."""
         return next(self.energy.network.parameters()).device
 
-    @torch.no_grad()
     def energies(self, rows: Tensor) -> Tensor:
         """Of encoded rows ``(N, D)`` without what is known of hidden numbers, in nats, float64 on the CPU, ``(N,)``."""
-        parts = []
-        for part in rows.split(_ROWS_AT_ONCE):
-            energy = self.energy(part.to(self.device)).double().cpu()
-            filler = part[:, list(self.encoder.states)].double()
-            of_hidden = 0.5 * filler.square() + 0.5 * math.log(2 * math.pi)
-            parts.append(energy - torch.where(self.encoder.hidden(part), of_hidden, 0.0).sum(1))
-        return torch.cat(parts)
+        return energies_of(self.energy, rows, self.encoder, self.device)
 
     def log_density(self, table: Any) -> Tensor:
         """Of a table's rows, in nats of its own units, ``(N,)``: numbers by their density, all else by probability."""

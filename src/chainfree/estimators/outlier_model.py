@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,10 +21,10 @@ from ..engine.checkpoint import load_weights, save_weights
 from ..fitting import fit_tabular_mixture
 from ..losses import EnergyDiscrepancy
 from ..tables import Scaling, Schema, TableEncoder
+from .scoring import energies_of
 
 __all__ = ["OutlierModel", "OutlierSettings"]
 
-_ROWS_AT_ONCE = 8192
 _FEWEST_ROWS = 5  # of a component
 
 
@@ -137,15 +136,9 @@ class OutlierModel:
         """Of a table's rows in nats, up to a constant, float64 on the CPU, ``(N,)``."""
         return self.of_rows(self.encoder.encode(table))
 
-    @torch.no_grad()
     def of_rows(self, rows: Tensor) -> Tensor:
         """Of encoded rows ``(N, D)`` without what is known of hidden numbers, ``(N,)``."""
-        parts = []
-        for part in rows.split(_ROWS_AT_ONCE):
-            filler = part[:, list(self.encoder.states)].double()
-            known = torch.where(self.encoder.hidden(part), 0.5 * filler.square() + 0.5 * math.log(2 * math.pi), 0.0)
-            parts.append(self.energy(part.to(self.device)).double().cpu() - known.sum(1))
-        return torch.cat(parts)
+        return energies_of(self.energy, rows, self.encoder, self.device)
 
     @torch.no_grad()
     def contributions(self, table: Any, *, draws: int, generator: torch.Generator) -> Tensor:
@@ -187,7 +180,7 @@ class OutlierModel:
         """
         record: Mapping[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         encoder = TableEncoder.from_dict(record["encoder"])
-        given = {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()}
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()}
         settings = OutlierSettings(**given)
         mixtures = [
             TabularMixture(encoder.sizes, components=size, states=encoder.states) for size in record["components"]
