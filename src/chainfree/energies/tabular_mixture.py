@@ -141,19 +141,23 @@ class TabularMixture(AnalyticEnergy):
                 f"fixed must say of every cell of {tuple(x.shape)} whether it is, and the same of a number and its state"
             )
         log_joint = self.log_weights + self._log_shown(x, fixed) + self._log_codes(x, fixed)
-        known = fixed[:, self.normal]
-        patterns, pattern_of = torch.unique(known, dim=0, return_inverse=True)
-        for number, pattern in enumerate(patterns):
-            rows = (pattern_of == number).nonzero().flatten()
+        patterns = self._patterns(fixed)
+        for pattern, rows in patterns:
             log_joint[rows] += self._log_marginal(x[rows][:, self.normal], pattern)
         component = _categorical(log_joint, generator)
         drawn = self._sample_of(component, generator)
-        for number, pattern in enumerate(patterns):
-            rows = (pattern_of == number).nonzero().flatten()
+        for pattern, rows in patterns:
             drawn[rows.unsqueeze(1), torch.tensor(self.normal, device=x.device).unsqueeze(0)] = self._conditional(
                 x[rows][:, self.normal], drawn[rows][:, self.normal], component[rows], pattern
             )
         return torch.where(fixed, x, drawn)
+
+    def _patterns(self, fixed: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Which numbers are known, ``(P,)``, and the places of the rows where it is these."""
+        if not self.normal:
+            return []
+        patterns, pattern_of = torch.unique(fixed[:, self.normal], dim=0, return_inverse=True)
+        return [(pattern, (pattern_of == number).nonzero().flatten()) for number, pattern in enumerate(patterns)]
 
     def _log_normal(self, x: Tensor) -> Tensor:
         """``(B, K)``."""

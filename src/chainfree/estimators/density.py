@@ -88,7 +88,7 @@ class EnergyDensity(DensityMixin, TableEstimator[DensityModel]):
         max_iter: int = 2000,
         batch_size: int = 256,
         learning_rate: float = 1e-3,
-        n_iter_no_change: int | None = 5,
+        n_iter_no_change: int | None = 10,
         validation_fraction: float = 0.1,
         schema: Schema | None = None,
         device: str = "cpu",

@@ -56,7 +56,7 @@ class DensitySettings:
     batch: int = 256
     lr: float = 1e-3
     weight_decay: float = 1e-4
-    patience: int | None = 5
+    patience: int | None = 10
     held_out: float = 0.1
 
 

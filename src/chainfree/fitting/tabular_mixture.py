@@ -85,7 +85,8 @@ def fit_tabular_mixture(
               \theta_{kj} = \frac{n_{kj} + \nu \bar\theta_j}{N_k + \nu}
 
     with the scatter :math:`S_k` and counts :math:`n_{kj}` of the component's rows, the mean covariance within components
-    :math:`\bar\Sigma`, and the shares :math:`\bar\theta_j` of all rows, half of them uniform. Components of few rows are then
+    :math:`\bar\Sigma`, and the shares :math:`\bar\theta_j` of all rows and of one more that has every code in equal parts, so
+    that codes which no row has are unlikely and not impossible. Components of few rows are then
     copies of the others' shape, which is what a kernel density estimate is made of, and large ones have a shape of their own.
 
     Sizes that are not given are chosen by the log-likelihood of a fifth of the rows, at most 10,000 in all: components double
@@ -246,7 +247,7 @@ def _scatter(parts: _Rows, responsible: Tensor, means: Tensor, mass: Tensor) -> 
 def _shares(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior: float) -> Tensor:
     """``(sum of S, K)``, unnormalised."""
     counts = parts.codes.T @ responsible
-    overall = parts.codes.mean(0)
     sizes = torch.tensor(mixture.sizes, dtype=torch.long)
     even = (1 / sizes).repeat_interleave(sizes).to(counts)
-    return counts + prior * (0.5 * overall + 0.5 * even).unsqueeze(1)
+    overall = (parts.codes.sum(0) + even) / (len(parts.codes) + 1)
+    return counts + prior * overall.unsqueeze(1)

@@ -23,6 +23,7 @@ from ..typing import Density
 __all__ = ["TiltedFit", "fit_tilted"]
 
 _ROWS_AT_ONCE = 8192
+_MORE_DRAWS = 5  # for log Z at the end, times those while training; others, which no step was chosen by
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def fit_tilted(
     lr: float = 1e-3,
     weight_decay: float = 0.0,
     every: int = 100,
-    patience: int | None = 5,
+    patience: int | None = 10,
     base_draws: int = 20_000,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -96,7 +97,7 @@ def fit_tilted(
         steps, batch, lr, weight_decay: of training, by AdamW with a cosine.
         every: steps between looks at the held-out rows.
         patience: looks without a new best before it stops; ``None``: never.
-        base_draws: that log Z is estimated by.
+        base_draws: that log Z is estimated by while training; five times as many at the end.
         seed: of everything random but the network's first weights.
         device: where to train and to stay.
         callbacks: of the engine.
@@ -147,7 +148,8 @@ def fit_tilted(
         if found <= of_base:
             # Tilted sets the last layer to zero
             fitted, found = Tilted(fitted.base, fitted.network).eval().requires_grad_(False), of_base
-    return TiltedFit(fitted, weights.log_z(fitted.network), found, of_base, report.steps, report.stopped)
+    log_z = _Weights(fitted.base, _MORE_DRAWS * base_draws, seed + 1, device).log_z(fitted.network)
+    return TiltedFit(fitted, log_z, found, of_base, report.steps, report.stopped)
 
 
 @torch.no_grad()
