@@ -14,8 +14,8 @@ from chainfree.evaluation import reliability
 from chainfree.experiments import JointComparison, JointSearch
 from chainfree.experiments.joint import comparison, runs
 from chainfree.experiments.joint.jobs import side_by_side
-from chainfree.experiments.joint.notes import Notes
 from chainfree.experiments.joint.tasks import Task, load_task
+from chainfree.experiments.notes import Notes
 
 
 def test_temperatures_touch_the_scaled_scores_alone() -> None:

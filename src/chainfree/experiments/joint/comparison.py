@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ... import plotting
 from ...evaluation import Reliability, reliability
-from .notes import Notes
+from ..notes import Notes
 from .runs import SCORES, Run, by_method, mean_and_deviation, require_comparison, scores
 from .tasks import Task, load_task, require_task
 

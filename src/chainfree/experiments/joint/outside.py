@@ -17,10 +17,10 @@ from ... import plotting
 from ...datasets import load_mnist
 from ...evaluation import anomaly_scores, max_probability_score, outlier_scores
 from ...samplers import resample_class
+from ..notes import Notes
 from .methods import Fitted
 from .networks import FittedNetwork
 from .normal_classes import FittedClasses
-from .notes import Notes
 from .runs import SCORES, Run, by_method, mean_and_deviation, require_comparison, scores
 from .tasks import IMAGES, Task, require_task
 

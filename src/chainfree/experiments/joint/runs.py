@@ -16,9 +16,9 @@ from ...checks import require_positive, require_positive_int
 from ...engine import TrainingDivergedError
 from ...evaluation import ClassifierScores, classifier_scores
 from ..checks import require_seeds
+from ..notes import Notes
 from .jobs import side_by_side
 from .methods import Fitted, method
-from .notes import Notes
 from .tasks import TASKS, JudgedOn, Task, labelled_at_random, loaded
 
 __all__ = [

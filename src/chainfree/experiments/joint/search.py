@@ -18,9 +18,9 @@ from ...checks import require_positive_int
 from ...engine import TrainingDivergedError
 from ...evaluation import fit_temperature
 from ..checks import require_seeds
+from ..notes import Notes
 from .jobs import side_by_side
 from .methods import method
-from .notes import Notes
 from .runs import rate, require_methods, trained
 from .tasks import TASKS, JudgedOn, Task, load_task, loaded, require_task
 

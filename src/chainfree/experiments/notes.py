@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..record import sources
+from .record import sources
 
 __all__ = ["Notes"]
 

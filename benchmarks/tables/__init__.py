@@ -1,0 +1,1 @@
+"""Tables: outliers, densities, synthetic rows, missing cells, against the libraries that people use for them."""
