@@ -29,7 +29,7 @@ from sklearn.svm import OneClassSVM
 
 from benchmarks.common import RESULTS
 from chainfree.cli.tables import text_table
-from chainfree.datasets.locate import data_folder
+from chainfree.datasets.locate import find
 from chainfree.estimators import EnergyOutlierDetector
 from chainfree.experiments import Recorder
 from chainfree.experiments.notes import Notes
@@ -69,7 +69,7 @@ def main() -> None:
 
 def table_names() -> list[str]:
     """In the order of their numbers in ADBench."""
-    names = [path.stem for path in (data_folder() / "adbench").glob("*.npz")]
+    names = [path.stem for path in find("adbench").glob("*.npz")]
     return sorted(names, key=lambda name: int(name.partition("_")[0]))
 
 
@@ -93,7 +93,7 @@ def answer(question: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, An
 
 def load(name: str, split: int) -> tuple[Rows, Rows, NDArray[np.int64]]:
     """Fitted rows, test rows, and which of these are anomalies."""
-    with np.load(data_folder() / "adbench" / f"{name}.npz") as file:
+    with np.load(find(f"adbench/{name}.npz")) as file:
         X, y = file["X"].astype(np.float64), file["y"].astype(np.int64)
     source = np.random.default_rng(split)
     normal, odd = (source.permutation(np.flatnonzero(y == kind)) for kind in (0, 1))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..batches import ArrayBatches
+from ..checks import energy_values
 from ..energies import Sum, TabularMixture, TabularMLP
 from ..energies.layers import zero_last_layer_
 from ..engine import Cosine, Engine, OptimizerSettings
@@ -19,13 +20,17 @@ from ..engine.atomic import write_text
 from ..engine.callbacks import Callback
 from ..engine.checkpoint import load_weights, save_weights
 from ..fitting import fit_tabular_mixture
-from ..losses import EnergyDiscrepancy
+from ..functional.discrepancy import stabilised_contrast
+from ..perturbations import Perturbation
 from ..tables import Scaling, Schema, TableEncoder
+from ..typing import Energy, LossOutput
 from .scoring import energies_of
 
 __all__ = ["OutlierModel", "OutlierSettings"]
 
 _FEWEST_ROWS = 5  # of a component
+_ROWS_AT_ONCE = 8192
+_PERTURBED_TIMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,7 @@ class OutlierSettings:
         widths: of the network's layers.
         embedding: length of a category's vector.
         noise, time: of the perturbation; see :meth:`chainfree.tables.TableEncoder.perturbation`.
-        draws, steps, batch, lr: of the network's training. No steps: mixtures alone.
+        draws, steps, batch, lr, ema: of the network's training. No steps: mixtures alone.
     """
 
     scaling: Scaling = "standard"
@@ -54,6 +59,7 @@ class OutlierSettings:
     steps: int = 800
     batch: int = 256
     lr: float = 1e-3
+    ema: float = 0.99
 
 
 @dataclass(frozen=True)
@@ -104,23 +110,35 @@ class OutlierModel:
             )
             for size in sorted({min(size, most) for size in settings.components})
         ]
-        energy = _energy(mixtures, _network(encoder, settings, seed))
+        network = _network(encoder, settings, seed)
+        energy = _energy(mixtures, network).eval()
         if not settings.steps:
             return cls(encoder, energy, settings, 0)
         perturbation = encoder.perturbation(noise=settings.noise, time=settings.time)
-        engine = Engine(
+        turns = -(-settings.steps * settings.batch // len(rows))  # that every row has in training
+        contrasts = _contrasts(
+            rows,
             energy,
-            EnergyDiscrepancy(perturbation=perturbation, draws=settings.draws),
+            perturbation,
+            settings.draws,
+            min(turns, _PERTURBED_TIMES),
+            torch.Generator().manual_seed(seed),
+        )
+        engine = Engine(
+            network,
+            _Contrast(),
             seed=seed,
             optimizer=OptimizerSettings(lr=settings.lr),
             schedule=Cosine(),
-            ema=0.99,
+            ema=settings.ema,
             device=device,
             callbacks=callbacks,
         )
-        batches = ArrayBatches(rows.to(device), None, size=min(settings.batch, len(rows)), seed=seed, shuffle=True)
+        batches = ArrayBatches(
+            contrasts.to(device), None, size=min(settings.batch, len(contrasts)), seed=seed, shuffle=True
+        )
         report = engine.fit(batches, steps=settings.steps)
-        return cls(encoder, engine.averaged(energy), settings, report.steps)
+        return cls(encoder, _energy(mixtures, engine.averaged(network)).to(device).eval(), settings, report.steps)
 
     @property
     def mixtures(self) -> list[TabularMixture]:
@@ -188,6 +206,41 @@ class OutlierModel:
         energy = _energy(mixtures, _network(encoder, settings, 0)).eval().requires_grad_(False)
         load_weights(folder / "energy.safetensors", energy)
         return cls(encoder, energy, settings, record["steps"])
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    """Energy discrepancy of a network over what is known of the energy, from rows that :func:`_contrasts` has made."""
+
+    def __call__(self, energy: Energy, x: Tensor, /, *, generator: torch.Generator | None = None) -> LossOutput:
+        values = energy_values(energy, x[..., :-1].flatten(0, 1)).view(x.shape[:2]) + x[..., -1]
+        data, draws = values[:, 0], values[:, 1:].T
+        loss = stabilised_contrast(data, draws, 1.0).mean()
+        metrics = {
+            "loss": loss.detach(),
+            "energy_data": data.detach().mean(),
+            "energy_draws": draws.detach().mean(),
+        }
+        return LossOutput(loss, metrics)
+
+
+@torch.no_grad()
+def _contrasts(
+    rows: Tensor, known: Sum, perturbation: Perturbation, draws: int, times: int, generator: torch.Generator
+) -> Tensor:
+    """Every row beside its draws, and beside each the energy that is known: ``(times N, 1 + draws, D + 1)``.
+
+    The mixtures are many times as dear as the network and do not change while it is trained: with a few perturbations of
+    every row, made once, they are asked as often and not at every step.
+    """
+    found = []
+    for _ in range(times):
+        for part in rows.split(_ROWS_AT_ONCE // (1 + draws)):
+            drawn = perturbation.recover(perturbation.perturb(part, generator=generator), draws, generator=generator)
+            beside = torch.cat([part.unsqueeze(0), drawn]).transpose(0, 1)
+            energies = energy_values(known, beside.flatten(0, 1)).view(len(part), 1 + draws, 1)
+            found.append(torch.cat([beside, energies], 2))
+    return torch.cat(found)
 
 
 def _energy(mixtures: Sequence[TabularMixture], network: nn.Module) -> Sum:
