@@ -143,10 +143,10 @@ class TableEstimator(BaseEstimator, Generic[Model]):
     def _take_up(self, more: dict[str, Any]) -> None:
         """What :meth:`_to_save` gave."""
 
-    def _read_to_fit(self, X: Any) -> tuple[Any, Schema]:
+    def _read_to_fit(self, X: Any, *, atoms: bool = True) -> tuple[Any, Schema]:
         table = read_table(self, X, reset=True, least_rows=_FEWEST_ROWS)
         self._form = form_of(X)
-        return table, self.schema if self.schema is not None else infer_schema(X, table)
+        return table, self.schema if self.schema is not None else infer_schema(X, table, atoms=atoms)
 
     def _read(self, X: Any) -> Any:
         check_is_fitted(self)

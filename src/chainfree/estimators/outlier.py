@@ -114,7 +114,7 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
             raise ValueError(f"level must be above 0 and below 1, got {self.level!r}")
         if not 0 < self.calibration_fraction < 1:
             raise ValueError(f"calibration_fraction must be above 0 and below 1, got {self.calibration_fraction!r}")
-        table, schema = self._read_to_fit(X)
+        table, schema = self._read_to_fit(X, atoms=False)
         if len(table) < _FEWEST_ROWS:
             raise DataError(f"the table has {len(table)} rows; give at least {_FEWEST_ROWS}")
         seed = self._seed()

@@ -48,6 +48,7 @@ class Schema:
         ordinal: Sequence[str] | Mapping[str, Sequence[Category]] = (),
         cyclic: Sequence[str] | Mapping[str, Sequence[Category]] = (),
         numeric: Sequence[str] = (),
+        atoms: bool = True,
     ) -> Schema:
         """From the types and values of a frame.
 
@@ -57,6 +58,8 @@ class Schema:
 
         Args:
             frame: of pandas, Polars, PyArrow or whatever else narwhals knows.
+            atoms: whether numbers that many cells share have mass of their own. Densities need it; to tell outliers, a value
+                is rather near another or far from it.
             nominal, ordinal, cyclic, numeric: names of columns that are so whatever they look like; with their values in
                 order where these are not in the order of numbers or of the alphabet.
 
@@ -76,7 +79,7 @@ class Schema:
         unknown = ({*orders, *numeric}) - set(table.columns)
         if unknown:
             raise DataError(f"there is no column {min(unknown)!r}; the table has {', '.join(table.columns)}")
-        columns = tuple(_column(table[name], orders.get(name), name in numeric) for name in table.columns)
+        columns = tuple(_column(table[name], orders.get(name), name in numeric, atoms) for name in table.columns)
         return cls(columns)
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,7 +108,9 @@ class Schema:
         return cls(tuple(columns))
 
 
-def _column(series: nw.Series[Any], order: tuple[Order, Sequence[Category] | None] | None, numeric: bool) -> Column:
+def _column(
+    series: nw.Series[Any], order: tuple[Order, Sequence[Category] | None] | None, numeric: bool, atoms: bool
+) -> Column:
     values, missing = cells(series)
     name, seen = series.name, values[~missing]
     if not len(seen):
@@ -124,7 +129,7 @@ def _column(series: nw.Series[Any], order: tuple[Order, Sequence[Category] | Non
             low=float(seen.min()),
             high=float(seen.max()),
             missing=bool(missing.any()),
-            atoms=_atoms(seen.astype(float)),
+            atoms=_atoms(seen.astype(float)) if atoms else (),
         )
     if numeric:
         raise DataError(f"column {name!r} is to be numeric and holds text; make numbers of it")
