@@ -120,9 +120,9 @@ class OutlierModel:
             rows,
             energy,
             perturbation,
-            settings.draws,
-            min(turns, _PERTURBED_TIMES),
-            torch.Generator().manual_seed(seed),
+            draws=settings.draws,
+            times=min(turns, _PERTURBED_TIMES),
+            generator=torch.Generator().manual_seed(seed),
         )
         engine = Engine(
             network,
@@ -138,6 +138,8 @@ class OutlierModel:
             contrasts.to(device), None, size=min(settings.batch, len(contrasts)), seed=seed, shuffle=True
         )
         report = engine.fit(batches, steps=settings.steps)
+        if report.stopped == "interrupted":  # half a training is no detector
+            raise KeyboardInterrupt(f"the fit was stopped by {engine.interrupted_by} at step {report.steps}")
         return cls(encoder, _energy(mixtures, engine.averaged(network)).to(device).eval(), settings, report.steps)
 
     @property
@@ -226,7 +228,7 @@ class _Contrast:
 
 @torch.no_grad()
 def _contrasts(
-    rows: Tensor, known: Sum, perturbation: Perturbation, draws: int, times: int, generator: torch.Generator
+    rows: Tensor, known: Sum, perturbation: Perturbation, *, draws: int, times: int, generator: torch.Generator
 ) -> Tensor:
     """Every row beside its draws, and beside each the energy that is known: ``(times N, 1 + draws, D + 1)``.
 

@@ -105,6 +105,7 @@ def fit_tilted(
     Raises:
         ValueError: a setting out of its range.
         TrainingDivergedError: as :meth:`chainfree.Engine.fit`.
+        KeyboardInterrupt: SIGINT or SIGTERM came.
     """
     for name, value in (("steps", steps), ("batch", batch), ("base_draws", base_draws), ("every", every)):
         require_positive_int(name, value)
@@ -141,6 +142,8 @@ def fit_tilted(
         log_every=every,
     )
     report = engine.fit(ArrayBatches(rows, None, size=min(batch, len(rows)), seed=seed, shuffle=True), steps=steps)
+    if report.stopped == "interrupted":
+        raise KeyboardInterrupt(f"the tilt's fit was stopped by {engine.interrupted_by} at step {report.steps}")
     fitted = engine.averaged(energy)
     found: float | None = None
     if likelihood is not None and of_base is not None:
