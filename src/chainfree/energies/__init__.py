@@ -9,6 +9,7 @@ from .mlp import MLP, FourierMLP
 from .nice import NICE
 from .resnet import ResNet
 from .tabular import TabularMLP
+from .tabular_linear import TabularLinear
 from .tabular_mixture import TabularMixture
 from .telescope import Telescope
 from .wide_resnet import WideResNet
@@ -34,6 +35,7 @@ __all__ = [
     "ResNet",
     "Ring",
     "Sum",
+    "TabularLinear",
     "TabularMLP",
     "TabularMixture",
     "Telescope",

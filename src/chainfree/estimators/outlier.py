@@ -28,8 +28,8 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
     .. math:: E(x) = -\frac1L \sum_l \log p_l(x) + f(x)
 
     Mixtures of several sizes, averaged in the logarithm, are low where rows are, at coarse and at fine scales; their
-    components share a shape as far as their rows are few. A network f corrects them by energy discrepancy, without chains
-    (Schroeder et al., NeurIPS 2023, arXiv 2307.06431).
+    components share a shape as far as their rows are few. A network f corrects them by at most two nats, by energy
+    discrepancy, without chains (Schroeder et al., NeurIPS 2023, arXiv 2307.06431).
 
     A part of the rows is kept out of all this. Their energies make conformal p-values of new ones: the share of rows like
     the fitted ones that is called an outlier at level :math:`\\alpha` is at most :math:`\\alpha`, whatever the model.
@@ -40,6 +40,7 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
         level: share of normal rows that may be called outliers.
         calibration_fraction: of the rows, kept out for p-values.
         component_counts: sizes of the mixtures, each at most a fifth of the rows.
+        n_estimators: mixtures of each size, from different starts.
         hidden_layer_sizes: of the network.
         noise: standard deviation of the perturbation of numbers, in units of their scaled columns.
         n_draws: perturbed rows that each row is contrasted with.
@@ -75,10 +76,11 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
         level: float = 0.05,
         calibration_fraction: float = 0.2,
         component_counts: tuple[int, ...] = (5, 20, 80),
+        n_estimators: int = 3,
         hidden_layer_sizes: tuple[int, ...] = (128, 128, 128),
-        noise: float = 0.1,
+        noise: float = 0.3,
         n_draws: int = 8,
-        max_iter: int = 800,
+        max_iter: int = 120,
         batch_size: int = 256,
         learning_rate: float = 1e-3,
         schema: Schema | None = None,
@@ -90,6 +92,7 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
         self.level = level
         self.calibration_fraction = calibration_fraction
         self.component_counts = component_counts
+        self.n_estimators = n_estimators
         self.hidden_layer_sizes = hidden_layer_sizes
         self.noise = noise
         self.n_draws = n_draws
@@ -126,6 +129,7 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
             schema,
             OutlierSettings(
                 components=tuple(self.component_counts),
+                starts=self.n_estimators,
                 widths=tuple(self.hidden_layer_sizes),
                 noise=self.noise,
                 draws=self.n_draws,

@@ -30,7 +30,9 @@ __all__ = ["OutlierModel", "OutlierSettings"]
 
 _FEWEST_ROWS = 5  # of a component
 _ROWS_AT_ONCE = 8192
-_PERTURBED_TIMES = 8
+_PERTURBED_TIMES = 4
+_ITERATIONS = 30
+_MOST_COVARIANCES = 20_000_000  # entries of all components' together, for wide tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +42,27 @@ class OutlierSettings:
     Args:
         scaling: of the numbers.
         components: sizes of the mixtures, each at most a fifth of the rows.
+        starts: mixtures of each size, from k-means of different seeds.
         prior_rows, least_variance: of the mixtures; see :func:`chainfree.fitting.fit_tabular_mixture`.
         widths: of the network's layers.
         embedding: length of a category's vector.
+        most_tilt: nats that the network may add or take.
         noise, time: of the perturbation; see :meth:`chainfree.tables.TableEncoder.perturbation`.
         draws, steps, batch, lr, ema: of the network's training. No steps: mixtures alone.
     """
 
     scaling: Scaling = "standard"
     components: tuple[int, ...] = (5, 20, 80)
-    prior_rows: float = 10.0
-    least_variance: float = 0.05
+    starts: int = 3
+    prior_rows: float = 3.0
+    least_variance: float = 0.03
     widths: tuple[int, ...] = (128, 128, 128)
     embedding: int = 8
-    noise: float = 0.1
+    most_tilt: float = 2.0
+    noise: float = 0.3
     time: float = 0.3
     draws: int = 8
-    steps: int = 800
+    steps: int = 120
     batch: int = 256
     lr: float = 1e-3
     ema: float = 0.99
@@ -64,7 +70,10 @@ class OutlierSettings:
 
 @dataclass(frozen=True)
 class OutlierModel:
-    r""":math:`E(x) = -\frac1L \sum_l \log p_l(x) + f(x)`: mixtures of L sizes, averaged, and a network.
+    r""":math:`E(x) = -\frac1L \sum_l \log p_l(x) + f(x)`: L mixtures, averaged, and a network of few nats.
+
+    Small noise says nothing of places far from the rows, where outliers are; there a perceptron is what its corners happen
+    to be. The mixtures' energies grow with the square of the distance, so a bound of a few nats keeps it to where it learned.
 
     Args:
         encoder: to tensors and back.
@@ -97,7 +106,8 @@ class OutlierModel:
         """
         encoder = TableEncoder(schema, scaling=settings.scaling, reserve=True).fit(table)
         rows = encoder.encode(table, generator=torch.Generator().manual_seed(seed))
-        most = max(1, len(rows) // _FEWEST_ROWS)
+        width = sum(size is None for size in encoder.sizes)
+        most = max(1, min(len(rows) // _FEWEST_ROWS, _MOST_COVARIANCES // max(1, width**2)))
         mixtures = [
             fit_tabular_mixture(
                 rows,
@@ -106,8 +116,10 @@ class OutlierModel:
                 components=size,
                 prior_rows=settings.prior_rows,
                 least_variance=settings.least_variance,
-                seed=seed,
+                iterations=_ITERATIONS,
+                seed=seed + start,
             )
+            for start in range(settings.starts)
             for size in sorted({min(size, most) for size in settings.components})
         ]
         network = _network(encoder, settings, seed)
@@ -144,7 +156,7 @@ class OutlierModel:
 
     @property
     def mixtures(self) -> list[TabularMixture]:
-        """From the smallest to the largest."""
+        """From the smallest to the largest, of each start."""
         return [part for part in self.energy.energies if isinstance(part, TabularMixture)]
 
     @property
@@ -249,7 +261,20 @@ def _energy(mixtures: Sequence[TabularMixture], network: nn.Module) -> Sum:
     return Sum([*mixtures, network], weights=[*[1 / len(mixtures)] * len(mixtures), 1.0])
 
 
-def _network(encoder: TableEncoder, settings: OutlierSettings, seed: int) -> TabularMLP:
+class _Bounded(nn.Module):
+    r""":math:`c \tanh(f / c)`."""
+
+    def __init__(self, network: nn.Module, most: float) -> None:
+        super().__init__()
+        self.network = network
+        self.most = most
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, D) -> (B,)``."""
+        return self.most * torch.tanh(energy_values(self.network, x) / self.most)
+
+
+def _network(encoder: TableEncoder, settings: OutlierSettings, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # layers take their first weights from the global generator
         torch.manual_seed(seed)
         network = TabularMLP(
@@ -261,4 +286,4 @@ def _network(encoder: TableEncoder, settings: OutlierSettings, seed: int) -> Tab
             depth=len(settings.widths),
         )
     zero_last_layer_(network)
-    return network
+    return _Bounded(network, settings.most_tilt)

@@ -1,0 +1,102 @@
+"""Outliers of tables: what is told, how often wrongly, and by which cell."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from chainfree.estimators import EnergyOutlierDetector
+
+
+def _people(n: int, seed: int) -> pd.DataFrame:
+    """Height and weight that go together, and a trade that goes with the town."""
+    rng = np.random.default_rng(seed)
+    height = rng.normal(172, 9, n)
+    town = rng.choice(["port", "mine"], n)
+    trade = np.where(rng.random(n) < 0.97, np.where(town == "port", "sailor", "miner"), "baker")
+    weight = 70 + 0.9 * (height - 172) + rng.normal(0, 4, n)
+    return pd.DataFrame({"height": height, "weight": weight, "town": town, "trade": trade})
+
+
+@cache
+def _fitted() -> EnergyOutlierDetector:
+    return EnergyOutlierDetector(random_state=0).fit(_people(1500, 0))
+
+
+def test_what_no_column_shows_alone_is_told() -> None:
+    normal = _people(500, 1)
+    odd = normal.copy()
+    odd.loc[:249, "weight"] = 140 - odd.loc[:249, "weight"] + 12 * np.sign(172 - odd.loc[:249, "height"])
+    odd.loc[250:, "trade"] = np.where(odd.loc[250:, "town"] == "port", "miner", "sailor")
+    detector = _fitted()
+    scores = -detector.score_samples(pd.concat([normal, odd]))
+    kinds = np.repeat([0, 1, 2], [500, 250, 250])
+    assert roc_auc_score(kinds[kinds != 2] > 0, scores[kinds != 2]) > 0.97
+    assert roc_auc_score(kinds[kinds != 1] > 0, scores[kinds != 1]) > 0.97
+
+
+def test_false_alarms_are_at_the_level() -> None:
+    """Over fits to different rows: one fit's share depends on its calibration rows too."""
+    shares = []
+    for seed in range(12):
+        detector = EnergyOutlierDetector(
+            component_counts=(3,), hidden_layer_sizes=(16,), max_iter=20, level=0.1, random_state=seed
+        ).fit(_people(295, seed))
+        assert len(detector.calibration_energies_) == 59
+        new = _people(400, 100 + seed)
+        shares.append(float((detector.predict(new) == -1).mean()))
+        np.testing.assert_array_equal(detector.predict(new) == -1, detector.p_values(new) <= 0.1)
+    # 6 of 60 ranks: a mean of 0.1, with a deviation of sqrt(0.1 * 0.9 / 59) from the calibration and of less from the rest
+    assert np.mean(shares) == pytest.approx(0.1, abs=3 * 0.042 / np.sqrt(12))
+
+
+def test_contributions_name_the_cell() -> None:
+    rows = _people(4, 2)
+    rows["weight"] = 70 + 0.9 * (rows["height"] - 172)
+    rows["trade"] = np.where(rows["town"] == "port", "sailor", "miner")
+    rows.loc[0, "weight"] += 60
+    rows.loc[1, "trade"] = "baker"
+    found = _fitted().contributions(rows, random_state=0)
+    assert isinstance(found, pd.DataFrame) and list(found.columns) == list(rows.columns)
+    assert found.loc[0].idxmax() == "weight" and found.loc[0, "weight"] > 10
+    assert found.loc[1].idxmax() == "trade" and found.loc[1, "trade"] > 1
+    assert (found.loc[2:].abs().max(axis=1) < 5).all()
+    pd.testing.assert_frame_equal(found, _fitted().contributions(rows, random_state=0))
+
+
+def test_contamination_sets_the_share_of_the_fitted_rows() -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 2))
+    detector = EnergyOutlierDetector(contamination=0.1, max_iter=0, random_state=0)
+    assert (detector.fit_predict(rows) == -1).sum() == 30
+    assert detector.n_iter_ == 0
+
+
+def test_where_no_alarm_can_be_there_is_none() -> None:
+    detector = EnergyOutlierDetector(max_iter=0, random_state=0).fit(np.random.default_rng(0).normal(size=(30, 2)))
+    assert detector.offset_ == -np.inf
+    assert (detector.predict([[1e3, 0.0]]) == 1).all() and detector.p_values([[1e3, 0.0]]) == [1 / 7]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"contamination": 0.7}, "contamination must be above 0 and at most 0.5, or None, got 0.7"),
+        ({"level": 0}, "level must be above 0 and below 1, got 0"),
+        ({"calibration_fraction": 1.0}, "calibration_fraction must be above 0 and below 1, got 1.0"),
+    ],
+)
+def test_settings_out_of_their_range(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EnergyOutlierDetector(**setting).fit(np.zeros((20, 2)))
+
+
+def test_wide_tables_have_fewer_components() -> None:
+    """Sixty rows of 1,500 columns: covariances of all components have a bounded number of entries."""
+    rows = np.random.default_rng(0).normal(size=(60, 1500)).astype(np.float32)
+    detector = EnergyOutlierDetector(component_counts=(20,), max_iter=0, random_state=0).fit(rows)
+    assert [m.components for m in detector.model_.mixtures] == [8, 8, 8]
+    assert np.isfinite(detector.score_samples(rows[:3])).all()
