@@ -2,6 +2,15 @@
 
 from .classifier import JointEnergyClassifier
 from .density import EnergyDensity, LogPartition
+from .imputer import EnergyImputer
 from .outlier import EnergyOutlierDetector
+from .synthesizer import EnergySynthesizer
 
-__all__ = ["EnergyDensity", "EnergyOutlierDetector", "JointEnergyClassifier", "LogPartition"]
+__all__ = [
+    "EnergyDensity",
+    "EnergyImputer",
+    "EnergyOutlierDetector",
+    "EnergySynthesizer",
+    "JointEnergyClassifier",
+    "LogPartition",
+]

@@ -37,7 +37,8 @@ class DensitySettings:
         widths: of the network's layers.
         embedding: length of a category's vector.
         noise, time: of the perturbation; see :meth:`chainfree.tables.TableEncoder.perturbation`.
-        draws, share, steps, batch, lr, weight_decay, patience: of the tilt; see :func:`chainfree.fitting.fit_tilted`.
+        draws, share, steps, batch, lr, weight_decay, patience: of the tilt; see :func:`chainfree.fitting.fit_tilted`. No
+            steps: the mixture alone.
         held_out: share of the rows that the tilt is stopped by.
     """
 
@@ -114,6 +115,9 @@ class DensityModel:
             prior_rows=settings.prior_rows,
             seed=seed,
         )
+        if not settings.steps:
+            energy = Tilted(base, _network(encoder, settings, seed)).to(device).eval().requires_grad_(False)
+            return cls(encoder, energy, LogZ(0.0, 0.0, float(len(rows))), settings, None, None, 0)
         fitted = fit_tilted(
             kept,
             base,

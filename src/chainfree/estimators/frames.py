@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data
 from ..datasets import DataError
 from ..tables import Schema
 
-__all__ = ["form_of", "in_form", "infer_schema", "is_frame", "read_table", "take"]
+__all__ = ["as_pandas", "form_of", "in_form", "infer_schema", "is_frame", "read_table", "take"]
 
 
 def is_frame(X: Any) -> bool:
@@ -65,6 +65,11 @@ def infer_schema(X: Any, frame: Any, *, atoms: bool) -> Schema:
 def take(table: Any, places: NDArray[np.int64]) -> Any:
     """The rows at these places."""
     return nw.from_native(table, eager_only=True)[places].to_native()
+
+
+def as_pandas(table: Any) -> pd.DataFrame:
+    """The frame as pandas', or itself."""
+    return table if isinstance(table, pd.DataFrame) else nw.from_native(table, eager_only=True).to_pandas()
 
 
 def form_of(X: Any) -> str:

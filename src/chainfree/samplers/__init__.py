@@ -19,7 +19,7 @@ from .latent import RefineInfo, refine
 from .replay import ReplayBuffer
 from .resample import Resampled, resample, resample_class
 from .run import Record, effective_sample_size, r_hat, run
-from .tilted import ConditionalDensity, WeightedDraws, sample_tilted, sample_tilted_given
+from .tilted import ConditionalDensity, Proposals, WeightedDraws, sample_tilted, sample_tilted_given, weighted_given
 
 __all__ = [
     "AnnealInfo",
@@ -27,6 +27,7 @@ __all__ = [
     "ConditionalDensity",
     "Kernel",
     "MinusEnergy",
+    "Proposals",
     "Record",
     "RefineInfo",
     "ReplayBuffer",
@@ -53,4 +54,5 @@ __all__ = [
     "ula",
     "underdamped",
     "warm_up",
+    "weighted_given",
 ]

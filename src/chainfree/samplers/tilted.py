@@ -6,6 +6,7 @@ sampling-importance-resampling.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import torch
@@ -16,7 +17,14 @@ from ..checks import energy_values, require_positive_int
 from ..energies import Tilted
 from ..typing import Density
 
-__all__ = ["ConditionalDensity", "WeightedDraws", "sample_tilted", "sample_tilted_given"]
+__all__ = [
+    "ConditionalDensity",
+    "Proposals",
+    "WeightedDraws",
+    "sample_tilted",
+    "sample_tilted_given",
+    "weighted_given",
+]
 
 
 class ConditionalDensity(Density, Protocol):
@@ -25,6 +33,18 @@ class ConditionalDensity(Density, Protocol):
     def sample_given(self, x: Tensor, fixed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Draws of the other columns given the fixed ones, ``(B, D)``."""
         ...
+
+
+class Proposals(NamedTuple):
+    """What :func:`weighted_given` yields.
+
+    Args:
+        x: draws of the base for each row, ``(n, P, D)``.
+        weights: of each among its row's, float64, ``(n, P)``.
+    """
+
+    x: Tensor
+    weights: Tensor
 
 
 class WeightedDraws(NamedTuple):
@@ -64,7 +84,7 @@ def sample_tilted(
     while done < n or not parts:
         size = min(at_once, n - done)
         x = energy.base.sample(size * proposals, generator=generator)
-        parts.append(_one_of_each(energy, x.unflatten(0, (size, proposals)), generator))
+        parts.append(_one_of_each(_weighted(energy, x.unflatten(0, (size, proposals))), generator))
         done += size
         at_once = max(1, rows_at_a_time(x) // proposals)
     return WeightedDraws(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -87,29 +107,54 @@ def sample_tilted_given(
         ValueError: ``proposals`` below 1, weights that are not finite, or what the base refuses.
         TypeError: the base cannot be drawn from given columns.
     """
+    parts = [
+        _one_of_each(found, generator)
+        for found in weighted_given(energy, x, fixed, proposals=proposals, generator=generator)
+    ]
+    return WeightedDraws(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def weighted_given(
+    energy: Tilted, x: Tensor, fixed: Tensor, *, proposals: int = 64, generator: torch.Generator | None = None
+) -> Iterator[Proposals]:
+    """For every row, draws of the base given its fixed cells, with weights that make them draws of the energy.
+
+    What means and most likely values are taken over; :func:`sample_tilted_given` takes one of each.
+
+    Args:
+        energy, x, fixed, proposals, generator: as for :func:`sample_tilted_given`.
+
+    Yields:
+        Rows in their order, as many at a time as memory allows.
+
+    Raises:
+        ValueError, TypeError: as for :func:`sample_tilted_given`.
+    """
     require_positive_int("proposals", proposals)
     draw_given = getattr(energy.base, "sample_given", None)
     if not callable(draw_given):
         raise TypeError(f"a {type(energy.base).__name__} has no sample_given(x, fixed); tilt a TabularMixture")
-    parts: list[WeightedDraws] = []
     at_once = max(1, rows_at_a_time(x) // proposals)
     for rows, known in zip(x.split(at_once), fixed.split(at_once), strict=True):
-        drawn = draw_given(
-            rows.repeat_interleave(proposals, 0), known.repeat_interleave(proposals, 0), generator=generator
-        )
-        parts.append(_one_of_each(energy, drawn.unflatten(0, (len(rows), proposals)), generator))
-    return WeightedDraws(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        with torch.no_grad():
+            drawn = draw_given(
+                rows.repeat_interleave(proposals, 0), known.repeat_interleave(proposals, 0), generator=generator
+            )
+            yield _weighted(energy, drawn.unflatten(0, (len(rows), proposals)))
 
 
-def _one_of_each(energy: Tilted, proposals: Tensor, generator: torch.Generator | None) -> WeightedDraws:
+def _weighted(energy: Tilted, proposals: Tensor) -> Proposals:
     """Of ``(n, proposals, D)``."""
-    n, each = proposals.shape[:2]
-    log_weights = -energy_values(energy.network, proposals.flatten(0, 1)).view(n, each).double()
+    log_weights = -energy_values(energy.network, proposals.flatten(0, 1)).view(proposals.shape[:2]).double()
     if not bool(torch.isfinite(log_weights).all()):
         raise ValueError("the tilt is not finite on draws of its base; train it again with a smaller learning rate")
-    weights = log_weights.softmax(1)
+    return Proposals(proposals, log_weights.softmax(1))
+
+
+def _one_of_each(found: Proposals, generator: torch.Generator | None) -> WeightedDraws:
+    weights = found.weights
     shares = weights.cumsum(1)
-    u = torch.rand(n, 1, dtype=torch.float64, device=shares.device, generator=generator) * shares[:, -1:]
-    chosen = (shares <= u).sum(1).clamp_max(each - 1)
-    rows = torch.arange(n, device=chosen.device)
-    return WeightedDraws(proposals[rows, chosen], 1 / weights.square().sum(1))
+    u = torch.rand(len(weights), 1, dtype=torch.float64, device=shares.device, generator=generator) * shares[:, -1:]
+    chosen = (shares <= u).sum(1).clamp_max(weights.shape[1] - 1)
+    rows = torch.arange(len(weights), device=chosen.device)
+    return WeightedDraws(found.x[rows, chosen], 1 / weights.square().sum(1))

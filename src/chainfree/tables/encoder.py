@@ -20,11 +20,9 @@ from .cells import cells, codes_of, plain, table_of
 from .columns import CategoryColumn, NumberColumn, Order
 from .scaling import NumberScaler, Scaling
 from .schema import Schema
+from .series import DAY, EPOCH, category_series, number_series
 
 __all__ = ["EncodedColumn", "Report", "TableEncoder"]
-
-_EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
-_DAY = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
@@ -237,26 +235,30 @@ class TableEncoder:
         """
         import pandas as pd
 
+        numbers = self.decode_numbers(rows)
+        frame: dict[str, Any] = {}
+        for column in self.schema.columns:
+            if isinstance(column, NumberColumn):
+                frame[column.name] = number_series(column, numbers[column.name])
+            else:
+                codes = rows[:, self.places(column.name)[0]].detach().cpu().long()
+                frame[column.name] = category_series(column, codes.numpy())
+        return pd.DataFrame(frame)
+
+    def decode_numbers(self, rows: Tensor) -> dict[str, NDArray[np.float64]]:
+        """Numbers of rows ``(N, D)`` in the table's units by column, ``(N,)``; NaN where missing, dates in days."""
         array = rows.detach().cpu().double().numpy()
         numeric = [place for place, column in enumerate(self.columns) if column.size is None]
         numbers = self._scaler.inverse(array[:, numeric]) if numeric else array[:, []]
-        frame: dict[str, Any] = {}
-        place = number = 0
-        for column in self.schema.columns:
-            if isinstance(column, NumberColumn):
-                values = numbers[:, number]
-                place, number = place + 1, number + 1
-                states = np.zeros(len(array), dtype=int)
-                if self._number_states(column) > 1:
-                    states = array[:, place].astype(int)
-                    place += 1
-                for state, atom in enumerate(column.atoms, start=1):
-                    values = np.where(states == state, atom, values)
-                frame[column.name] = _number_series(column, values, states > len(column.atoms))
-            else:
-                frame[column.name] = _category_series(column, array[:, place].astype(int))
-                place += 1
-        return pd.DataFrame(frame)
+        found = {}
+        columns = [column for column in self.schema.columns if isinstance(column, NumberColumn)]
+        for column, shown in zip(columns, numbers.T, strict=True):
+            found[column.name] = shown.copy()
+            if self._number_states(column) > 1:
+                states = array[:, self.places(column.name)[1]].astype(int)
+                of_states = np.array([np.nan, *column.atoms, np.nan])  # the first is never taken
+                found[column.name][states > 0] = of_states[states[states > 0]]
+        return found
 
     def hidden(self, rows: Tensor) -> Tensor:
         """Which numbers of the rows ``(N, D)`` are missing or at an atom, ``(N, numbers that may be)``."""
@@ -376,7 +378,7 @@ def _state(column: NumberColumn, value: Any) -> tuple[int, float]:
             raise DataError(f"column {column.name!r} had no missing cells; give it a number")
         return 1 + len(column.atoms), math.nan
     try:
-        number = float((np.datetime64(value, "us") - _EPOCH) / _DAY) if column.dates else float(value)
+        number = float((np.datetime64(value, "us") - EPOCH) / DAY) if column.dates else float(value)
     except (TypeError, ValueError):
         wanted = "a date" if column.dates else "a number"
         raise DataError(f"column {column.name!r} takes {wanted}, got {value!r}") from None
@@ -388,31 +390,3 @@ def _state(column: NumberColumn, value: Any) -> tuple[int, float]:
 def _note(counts: dict[str, int], name: str, count: int) -> None:
     if count:
         counts[name] = count
-
-
-def _number_series(column: NumberColumn, values: NDArray[np.float64], missing: NDArray[np.bool_]) -> Any:
-    import pandas as pd
-
-    if column.dates:
-        micro = np.round(values * 86_400e6).astype(np.int64)
-        dates = pd.Series(_EPOCH + micro.astype("timedelta64[us]"))
-        return dates.mask(missing)
-    if column.whole:
-        whole = pd.Series(np.round(values).astype(np.int64))
-        return whole.astype("Int64").mask(missing) if missing.any() else whole
-    return pd.Series(np.where(missing, np.nan, values))
-
-
-def _category_series(column: CategoryColumn, codes: NDArray[np.int64]) -> Any:
-    import pandas as pd
-
-    codes = np.where(codes < len(column.values), codes, -1)
-    if column.order == "ordinal" and isinstance(column.values[0], str):
-        return pd.Series(
-            pd.Categorical.from_codes(codes, categories=pd.Index([str(v) for v in column.values]), ordered=True)
-        )
-    known = np.array([*column.values, None], dtype=object)
-    missing = bool((codes < 0).any())
-    kinds = {bool: ("bool", "boolean"), int: ("int64", "Int64"), float: ("float64", "float64")}
-    kind = kinds.get(type(column.values[0]), ("object", "object"))[missing]
-    return pd.Series(known[codes], dtype=kind)

@@ -1,0 +1,118 @@
+"""What densities and synthesizers of tables share: their parameters, how they are fitted, and their draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from sklearn.utils.validation import check_is_fitted
+
+from ..tables import Scaling, Schema
+from .base import TableEstimator
+from .density_model import DensityModel, DensitySettings
+from .frames import in_form
+
+__all__ = ["DensityEstimator"]
+
+
+class DensityEstimator(TableEstimator[DensityModel]):
+    """A mixture of a table's rows, tilted by a network; subclasses say how numbers are scaled."""
+
+    _scaling: ClassVar[Scaling]
+    _model_class = DensityModel
+
+    def __init__(
+        self,
+        *,
+        n_components: int | None = None,
+        max_components: int = 64,
+        hidden_layer_sizes: tuple[int, ...] = (256, 256),
+        noise: float = 0.3,
+        n_draws: int = 16,
+        max_iter: int = 2000,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        n_iter_no_change: int | None = 10,
+        validation_fraction: float = 0.1,
+        schema: Schema | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        verbose: int | bool = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.max_components = max_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.noise = noise
+        self.n_draws = n_draws
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.n_iter_no_change = n_iter_no_change
+        self.validation_fraction = validation_fraction
+        self.schema = schema
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit to a table's rows; ``y`` is not used.
+
+        Raises:
+            ValueError: a table that cannot be read, or a setting out of its range.
+            TrainingDivergedError: training did not come to an end.
+        """
+        table, schema = self._read_to_fit(X)
+        settings = DensitySettings(
+            components=self.n_components,
+            most_components=self.max_components,
+            widths=tuple(self.hidden_layer_sizes),
+            noise=self.noise,
+            draws=self.n_draws,
+            steps=self.max_iter,
+            batch=self.batch_size,
+            lr=self.learning_rate,
+            patience=self.n_iter_no_change,
+            held_out=self.validation_fraction,
+            scaling=self._scaling,
+        )
+        self.model_ = DensityModel.fit(
+            table,
+            schema,
+            settings,
+            seed=self._seed(),
+            device=self.device,
+            callbacks=self._callbacks(),
+        )
+        return self
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        given: Mapping[str, Any] | None = None,
+        n_proposals: int = 64,
+        random_state: Any = None,
+    ) -> Any:
+        """Rows in the form of the fitted table.
+
+        Args:
+            n_samples: rows.
+            given: values of any columns, by name: the others are drawn given these, without rejection. A column that is
+                given ``None`` is missing.
+            n_proposals: of the mixture, that each row is chosen from.
+            random_state: seed of the draws.
+
+        Raises:
+            DataError: a column that is not there, or a value that it cannot have.
+            NotFittedError: it is not fitted.
+        """
+        check_is_fitted(self)
+        generator = self._generator(random_state)
+        if not given:
+            rows = self.model_.sample(n_samples, proposals=n_proposals, generator=generator)
+        else:
+            row, fixed = self.model_.encoder.encode_given(given)
+            rows = self.model_.complete(
+                row.repeat(n_samples, 1), fixed.repeat(n_samples, 1), proposals=n_proposals, generator=generator
+            )
+        return in_form(self.model_.encoder.decode(rows), self._form)

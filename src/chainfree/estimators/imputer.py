@@ -1,0 +1,299 @@
+"""Missing cells of a table, filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from ..checks import require_positive_int
+from ..energies import TabularMixture
+from ..samplers import weighted_given
+from ..tables import Column, NumberColumn, Schema
+from ..tables.series import category_series, number_series
+from .base import TableEstimator
+from .density_model import DensityModel, DensitySettings
+from .frames import as_pandas, form_of, in_form, is_frame
+
+__all__ = ["EnergyImputer"]
+
+_PROPOSALS = 16  # of the mixture, that each draw is chosen from
+
+
+class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[DensityModel]):
+    r"""Fills missing cells by what they are likely to be given the row's others.
+
+    The density of :class:`EnergyDensity` is fitted to a table whose missing cells are filled by draws of the same density,
+    in turns (Celeux and Diebolt, "The SEM algorithm", Computational Statistics Quarterly 2, 1985): first by draws of their
+    columns, then by draws of the mixture given the row's other cells, at last by draws that the network has weighed. Cells
+    are taken to be missing at random: that one is missing says nothing about it that the others do not.
+
+    Args:
+        strategy: ``"likely"`` fills with the mean of draws for numbers and the most frequent for categories, ``"draw"`` with
+            one draw. For several completions see :meth:`completions`.
+        n_imputations: draws that a mean or a most frequent value is of.
+        n_rounds: turns of fitting and filling before the last, mixtures alone.
+        n_components: of the mixture, or ``None`` to choose at most ``max_components``.
+        max_components: that are tried.
+        hidden_layer_sizes: of the network.
+        noise: standard deviation of the perturbation of numbers, in units of their scaled columns.
+        n_draws: perturbed rows that each row is contrasted with.
+        max_iter: steps of training at most.
+        batch_size: rows of a step.
+        learning_rate: the first; it falls to 0 by a cosine.
+        n_iter_no_change: looks at the held-out rows, one every hundred steps, that may gain nothing; ``None``: all.
+        validation_fraction: of the rows, held out.
+        schema: of the columns, or ``None`` to infer it: see :meth:`chainfree.tables.Schema.infer`.
+        device: of the network.
+        random_state: seed of all of it.
+        verbose: whether a progress bar is shown.
+
+    Attributes:
+        n_iter_: steps of training.
+        n_features_in_, feature_names_in_: as scikit-learn has them.
+
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(300, 1))
+    >>> rows = np.hstack([x, 2 * x])
+    >>> rows[:30, 1] = np.nan
+    >>> filled = EnergyImputer(max_iter=50, random_state=0).fit_transform(rows)
+    >>> bool(np.abs(filled[:, 1] - 2 * x[:, 0]).max() < 1)
+    True
+    """
+
+    _model_class = DensityModel
+
+    def __init__(
+        self,
+        *,
+        strategy: Literal["likely", "draw"] = "likely",
+        n_imputations: int = 20,
+        n_rounds: int = 3,
+        n_components: int | None = None,
+        max_components: int = 64,
+        hidden_layer_sizes: tuple[int, ...] = (256, 256),
+        noise: float = 0.3,
+        n_draws: int = 16,
+        max_iter: int = 2000,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        n_iter_no_change: int | None = 10,
+        validation_fraction: float = 0.1,
+        schema: Schema | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        verbose: int | bool = 0,
+    ) -> None:
+        self.strategy = strategy
+        self.n_imputations = n_imputations
+        self.n_rounds = n_rounds
+        self.n_components = n_components
+        self.max_components = max_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.noise = noise
+        self.n_draws = n_draws
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.n_iter_no_change = n_iter_no_change
+        self.validation_fraction = validation_fraction
+        self.schema = schema
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit to a table's rows, with holes; ``y`` is not used.
+
+        Raises:
+            ValueError: a table that cannot be read, a column without any value, or a setting out of its range.
+            TrainingDivergedError: training did not come to an end.
+        """
+        if self.strategy not in ("likely", "draw"):
+            raise ValueError(f"strategy must be 'likely' or 'draw', got {self.strategy!r}")
+        require_positive_int("n_imputations", self.n_imputations)
+        table, schema = self._read_to_fit(X)
+        seed = self._seed()
+        # what is missing is filled, so the model has no state for it
+        schema = Schema(tuple(dataclasses.replace(column, missing=False) for column in schema.columns))
+        frame = as_pandas(table)[list(schema.names)]
+        missing = frame.isna().to_numpy()
+        generator = torch.Generator().manual_seed(seed)
+        filled = _filled_by_columns(frame, np.random.default_rng(seed))
+        last = self._settings()
+        alone = dataclasses.replace(last, steps=0, held_out=0.0)
+        for turn in range(self.n_rounds if missing.any() else 0):
+            model = DensityModel.fit(filled, schema, alone, seed=seed + turn)
+            filled = _filled_by_draws(model, filled, missing, generator)
+            # sizes are chosen once
+            base = model.energy.base
+            assert isinstance(base, TabularMixture)
+            alone = dataclasses.replace(alone, components=base.components)
+        self.model_ = DensityModel.fit(
+            filled,
+            schema,
+            dataclasses.replace(last, components=alone.components),
+            seed=seed,
+            device=self.device,
+            callbacks=self._callbacks(),
+        )
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """The table without holes, in its own form.
+
+        Cells that are there are left as they are. With the strategy ``"draw"`` the draws' seed is ``random_state``, so a
+        table is filled alike every time.
+
+        Raises:
+            ValueError: another table than was fitted.
+        """
+        return self._complete(X, self.strategy, self.random_state)
+
+    def completions(self, X: Any, *, n_completions: int = 5, random_state: Any = None) -> list[Any]:
+        """Tables without holes, filled by independent draws: what an analysis is repeated on, to know how sure it may be.
+
+        Args:
+            X: table.
+            n_completions: how many.
+            random_state: seed of the draws.
+
+        Raises:
+            ValueError: another table than was fitted, or ``n_completions`` below 1.
+        """
+        require_positive_int("n_completions", n_completions)
+        seeds = check_random_state(random_state).randint(2**31 - 1, size=n_completions)
+        return [self._complete(X, "draw", int(seed)) for seed in seeds]
+
+    def _complete(self, X: Any, strategy: str, random_state: Any) -> Any:
+        table = self._read(X)
+        frame = as_pandas(table)
+        columns = self.model_.encoder.schema.columns
+        holes = frame[[column.name for column in columns]].isna()
+        rows = np.flatnonzero(holes.to_numpy().any(axis=1))
+        if not len(rows):
+            return X if is_frame(X) else in_form(frame, "array")
+        some = frame.iloc[rows].reset_index(drop=True)
+        missing = holes.iloc[rows].to_numpy()
+        seeded = self._generator(0 if random_state is None else random_state)
+        if strategy == "draw":
+            found = _filled_by_draws(self.model_, _with_any_value(some, columns), missing, seeded)
+        else:
+            found = self._likely(_with_any_value(some, columns), missing, seeded)
+        for place, column in enumerate(columns):
+            here = rows[missing[:, place]]
+            if len(here):
+                values = found[column.name][missing[:, place]]
+                frame = _put(frame, column.name, here, values)
+        return in_form(frame, form_of(X))
+
+    def _likely(self, frame: pd.DataFrame, missing: NDArray[np.bool_], generator: torch.Generator) -> pd.DataFrame:
+        """Means of numbers and most frequent categories of weighted draws, in every cell that was missing."""
+        model, encoder = self.model_, self.model_.encoder
+        rows = encoder.encode(frame)
+        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in encoder.schema.names}
+        fixed = _fixed(model, missing)
+        proposals = weighted_given(
+            model.energy,
+            rows.to(model.device),
+            fixed.to(model.device),
+            proposals=self.n_imputations,
+            generator=generator,
+        )
+        for found in proposals:
+            drawn, weights = found.x.cpu(), found.weights.cpu()
+            numbers = encoder.decode_numbers(drawn.flatten(0, 1))
+            for column in encoder.schema.columns:
+                if isinstance(column, NumberColumn):
+                    values = torch.from_numpy(numbers[column.name]).view_as(weights)
+                    parts[column.name].append((weights * values).sum(1).numpy())
+                else:
+                    codes = drawn[:, :, encoder.places(column.name)[0]].long()
+                    votes = torch.zeros(len(codes), len(column.values) + 2, dtype=weights.dtype)
+                    votes.scatter_add_(1, codes, weights)
+                    parts[column.name].append(votes[:, : len(column.values)].argmax(1).numpy())
+        filled = {}
+        for column in encoder.schema.columns:
+            values_of = np.concatenate(parts[column.name])
+            if isinstance(column, NumberColumn):
+                filled[column.name] = number_series(column, values_of)
+            else:
+                filled[column.name] = category_series(column, values_of)
+        return pd.DataFrame(filled)
+
+    def _settings(self) -> DensitySettings:
+        return DensitySettings(
+            components=self.n_components,
+            most_components=self.max_components,
+            widths=tuple(self.hidden_layer_sizes),
+            noise=self.noise,
+            draws=self.n_draws,
+            steps=self.max_iter,
+            batch=self.batch_size,
+            lr=self.learning_rate,
+            patience=self.n_iter_no_change,
+            held_out=self.validation_fraction,
+        )
+
+
+def _fixed(model: DensityModel, missing: NDArray[np.bool_]) -> Tensor:
+    """Which cells of the tensors are known, ``(N, D)``."""
+    fixed = torch.ones(len(missing), len(model.encoder.columns), dtype=torch.bool)
+    for place, name in enumerate(model.encoder.schema.names):
+        fixed[:, model.encoder.places(name)] = torch.from_numpy(~missing[:, place : place + 1])
+    return fixed
+
+
+def _filled_by_columns(frame: pd.DataFrame, source: np.random.Generator) -> pd.DataFrame:
+    """Holes filled by values of other rows."""
+    filled = frame.copy()
+    for name in frame.columns:
+        holes = np.flatnonzero(frame[name].isna().to_numpy())
+        if len(holes):
+            there = frame[name].dropna()
+            filled = _put(filled, name, holes, there.iloc[source.integers(len(there), size=len(holes))])
+    return filled
+
+
+def _filled_by_draws(
+    model: DensityModel, filled: pd.DataFrame, missing: NDArray[np.bool_], generator: torch.Generator
+) -> pd.DataFrame:
+    """Cells that were missing drawn anew given the row's others; what stands in them now is not looked at."""
+    rows = np.flatnonzero(missing.any(axis=1))
+    encoded = model.encoder.encode(filled.iloc[rows])
+    drawn = model.complete(encoded, _fixed(model, missing[rows]), proposals=_PROPOSALS, generator=generator)
+    decoded = model.encoder.decode(drawn)
+    for place, name in enumerate(model.encoder.schema.names):
+        own = missing[rows, place]
+        if own.any():
+            filled = _put(filled, name, rows[own], decoded[name][own])
+    return filled
+
+
+def _with_any_value(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """Holes filled by a value that the column can have, for the encoder: nobody looks at it."""
+    filled = frame
+    for column in columns:
+        holes = np.flatnonzero(frame[column.name].isna().to_numpy())
+        if len(holes):
+            if isinstance(column, NumberColumn):
+                values = number_series(column, np.full(len(holes), column.low))
+            else:
+                values = category_series(column, np.zeros(len(holes), dtype=np.int64))
+            filled = _put(filled, column.name, holes, values)
+    return filled
+
+
+def _put(frame: pd.DataFrame, name: str, rows: NDArray[np.int64], values: pd.Series[Any]) -> pd.DataFrame:
+    """A copy with values in some rows of a column, of the column's own type where it can hold them."""
+    column = frame[name].copy()
+    column.iloc[rows] = np.asarray(values, dtype=object) if column.dtype == object else values.to_numpy()
+    return frame.assign(**{name: column.infer_objects() if column.dtype == object else column})

@@ -1,0 +1,45 @@
+"""Columns of tensors as columns of pandas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import CategoryColumn, NumberColumn
+
+__all__ = ["DAY", "EPOCH", "category_series", "number_series"]
+
+EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
+DAY = np.timedelta64(1, "D")
+
+
+def number_series(column: NumberColumn, values: NDArray[np.float64]) -> Any:
+    """Of numbers ``(N,)`` in the table's units, NaN where missing: whole ones rounded, days as dates."""
+    import pandas as pd
+
+    missing = np.isnan(values)
+    if column.dates:
+        micro = np.round(np.where(missing, 0.0, values) * 86_400e6).astype(np.int64)
+        return pd.Series(EPOCH + micro.astype("timedelta64[us]")).mask(missing)
+    if column.whole:
+        whole = pd.Series(np.round(np.where(missing, 0.0, values)).astype(np.int64))
+        return whole.astype("Int64").mask(missing) if missing.any() else whole
+    return pd.Series(values)
+
+
+def category_series(column: CategoryColumn, codes: NDArray[np.int64]) -> Any:
+    """Of codes ``(N,)``; missing where a code is none of the column's values."""
+    import pandas as pd
+
+    codes = np.where(codes < len(column.values), codes, -1)
+    if column.order == "ordinal" and isinstance(column.values[0], str):
+        return pd.Series(
+            pd.Categorical.from_codes(codes, categories=pd.Index([str(v) for v in column.values]), ordered=True)
+        )
+    known = np.array([*column.values, None], dtype=object)
+    missing = bool((codes < 0).any())
+    kinds = {bool: ("bool", "boolean"), int: ("int64", "Int64"), float: ("float64", "float64")}
+    kind = kinds.get(type(column.values[0]), ("object", "object"))[missing]
+    return pd.Series(known[codes], dtype=kind)
