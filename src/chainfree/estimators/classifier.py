@@ -158,7 +158,7 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
         check_classification_targets(known)
         self.classes_, codes = np.unique(known, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"Classifier can't train when only one class is present: {self.classes_[0]!r}.")
+            raise ValueError(f"Classifier can't train when only one class is present: {self.classes_[0]}.")
         labels = np.full(len(values), -1, dtype=np.int64)
         labels[~unknown] = codes
         return labels

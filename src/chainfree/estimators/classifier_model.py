@@ -51,7 +51,7 @@ class ClassifierSettings:
         held_out: share of the labelled rows that step and temperature are chosen by.
     """
 
-    scaling: Scaling = "quantile"
+    scaling: Scaling = "bent"
     penalty: float = 0.1
     widths: tuple[int, ...] = (256, 256)
     embedding: int = 8

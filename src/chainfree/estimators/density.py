@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,6 @@ from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..evaluation.log_z import bound_margin
-from ..tables import Scaling
 from .density_base import DensityEstimator
 
 __all__ = ["EnergyDensity", "LogPartition"]
@@ -71,8 +70,6 @@ class EnergyDensity(DensityMixin, DensityEstimator):
     >>> density.score_samples(rows).shape, density.sample(5, given={"x0": 1.0}).shape
     ((300,), (5, 2))
     """
-
-    _scaling: ClassVar[Scaling] = "bent"
 
     @property
     def log_partition_(self) -> LogPartition:

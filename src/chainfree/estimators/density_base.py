@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from sklearn.utils.validation import check_is_fitted
 
-from ..tables import Scaling, Schema
+from ..tables import Schema
 from .base import TableEstimator
 from .density_model import DensityModel, DensitySettings
 from .frames import in_form
@@ -16,9 +16,8 @@ __all__ = ["DensityEstimator"]
 
 
 class DensityEstimator(TableEstimator[DensityModel]):
-    """A mixture of a table's rows, tilted by a network; subclasses say how numbers are scaled."""
+    """A mixture of a table's rows, tilted by a network."""
 
-    _scaling: ClassVar[Scaling]
     _model_class = DensityModel
 
     def __init__(
@@ -73,7 +72,6 @@ class DensityEstimator(TableEstimator[DensityModel]):
             lr=self.learning_rate,
             patience=self.n_iter_no_change,
             held_out=self.validation_fraction,
-            scaling=self._scaling,
         )
         self.model_ = DensityModel.fit(
             table,

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..checks import require_positive_int
 from ..energies import TabularMixture
 from ..samplers import weighted_given
-from ..tables import Column, NumberColumn, Schema
+from ..tables import CategoryColumn, Column, NumberColumn, Schema
 from ..tables.series import category_series, number_series
 from .base import TableEstimator
 from .density_model import DensityModel, DensitySettings
@@ -37,8 +37,8 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
     are taken to be missing at random: that one is missing says nothing about it that the others do not.
 
     Args:
-        strategy: ``"likely"`` fills with the mean of draws for numbers and the most frequent for categories, ``"draw"`` with
-            one draw. For several completions see :meth:`completions`.
+        strategy: ``"likely"`` fills with the mean of draws for numbers, the median for few whole numbers and the most
+            frequent for categories, ``"draw"`` with one draw. For several completions see :meth:`completions`.
         n_imputations: draws that a mean or a most frequent value is of.
         n_rounds: turns of fitting and filling before the last, mixtures alone.
         n_components: of the mixture, or ``None`` to choose at most ``max_components``.
@@ -196,7 +196,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         return in_form(frame, form_of(X))
 
     def _likely(self, frame: pd.DataFrame, missing: NDArray[np.bool_], generator: torch.Generator) -> pd.DataFrame:
-        """Means of numbers and most frequent categories of weighted draws, in every cell that was missing."""
+        """Means, medians and most frequent categories of weighted draws, in every cell that was missing."""
         model, encoder = self.model_, self.model_.encoder
         rows = encoder.encode(frame)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in encoder.schema.names}
@@ -219,7 +219,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
                     codes = drawn[:, :, encoder.places(column.name)[0]].long()
                     votes = torch.zeros(len(codes), len(column.values) + 2, dtype=weights.dtype)
                     votes.scatter_add_(1, codes, weights)
-                    parts[column.name].append(votes[:, : len(column.values)].argmax(1).numpy())
+                    parts[column.name].append(_chosen(votes[:, : len(column.values)], column).numpy())
         filled = {}
         for column in encoder.schema.columns:
             values_of = np.concatenate(parts[column.name])
@@ -242,6 +242,13 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
             patience=self.n_iter_no_change,
             held_out=self.validation_fraction,
         )
+
+
+def _chosen(votes: Tensor, column: CategoryColumn) -> Tensor:
+    """The median where codes are numbers in their order, the most frequent else, ``(N, S) -> (N,)``."""
+    if column.order != "ordinal" or isinstance(column.values[0], str):
+        return votes.argmax(1)
+    return (votes.cumsum(1) < 0.5 * votes.sum(1, keepdim=True)).sum(1).clamp_max(votes.shape[1] - 1)
 
 
 def _fixed(model: DensityModel, missing: NDArray[np.bool_]) -> Tensor:

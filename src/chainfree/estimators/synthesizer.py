@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from sklearn.utils.validation import check_is_fitted
 
-from ..tables import Scaling
 from .density_base import DensityEstimator
 
 __all__ = ["EnergySynthesizer"]
@@ -15,10 +12,9 @@ __all__ = ["EnergySynthesizer"]
 class EnergySynthesizer(DensityEstimator):
     r"""Makes rows like a table's, in its own types and categories, given any columns or none.
 
-    The density of :class:`EnergyDensity`, of numbers that are scaled by their ranks: what comes out has the marginal
-    distributions of the table, shared values and missing cells included. Rows are drawn from the mixture and chosen by the
-    network's weights (sampling-importance-resampling): no chain, no discriminator, and a condition is met by drawing given
-    it, without rejection.
+    The density of :class:`EnergyDensity`: rows are drawn from its mixture and chosen by the network's weights
+    (sampling-importance-resampling). No chain, no discriminator, and a condition is met by drawing given it, without
+    rejection.
 
     Args:
         n_components: of the mixture, or ``None`` to choose at most ``max_components``.
@@ -48,8 +44,6 @@ class EnergySynthesizer(DensityEstimator):
     >>> synthesizer.sample(100, given={"town": "Ulm"}, random_state=0)["town"].unique().tolist()
     ['Ulm']
     """
-
-    _scaling: ClassVar[Scaling] = "quantile"
 
     @property
     def held_out_gain_(self) -> float | None:

@@ -39,7 +39,8 @@ def category_series(column: CategoryColumn, codes: NDArray[np.int64]) -> Any:
             pd.Categorical.from_codes(codes, categories=pd.Index([str(v) for v in column.values]), ordered=True)
         )
     known = np.array([*column.values, None], dtype=object)
+    if isinstance(column.values[0], str):
+        return pd.Series(known[codes].tolist(), dtype=None if len(codes) else object)  # pandas' own kind of text
     missing = bool((codes < 0).any())
     kinds = {bool: ("bool", "boolean"), int: ("int64", "Int64"), float: ("float64", "float64")}
-    kind = kinds.get(type(column.values[0]), ("object", "object"))[missing]
-    return pd.Series(known[codes], dtype=kind)
+    return pd.Series(known[codes], dtype=kinds[type(column.values[0])][missing])

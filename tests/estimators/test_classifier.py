@@ -1,0 +1,77 @@
+"""Classes of tables: few labels, probabilities, rows of no class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+
+from chainfree.estimators import JointEnergyClassifier
+
+
+def _people(n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """A class that depends on a product of columns, which nothing linear in them can tell, and is never quite sure."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": rng.normal(size=n), "z": rng.normal(size=n), "town": rng.choice(["a", "b"], n)})
+    sign = np.where(frame["town"] == "a", 1.0, -1.0)
+    logit = 3 * frame["x"] * sign + frame["z"]
+    return frame, np.where(rng.random(n) < 1 / (1 + np.exp(-logit)), "yes", "no")
+
+
+def test_what_no_linear_function_tells_is_told_and_probabilities_mean_what_they_say() -> None:
+    frame, y = _people(3000, 0)
+    new, y_new = _people(4000, 1)
+    classifier = JointEnergyClassifier(hidden_layer_sizes=(64, 64), max_iter=600, random_state=0).fit(frame, y)
+    assert classifier.classes_.tolist() == ["no", "yes"]
+    probabilities = classifier.predict_proba(new)
+    np.testing.assert_allclose(probabilities.sum(1), 1.0)
+    sign = np.where(new["town"] == "a", 1.0, -1.0)
+    best = 1 / (1 + np.exp(-(3 * new["x"] * sign + new["z"])))
+    assert log_loss(y_new, probabilities[:, 1]) < log_loss(y_new, best) + 0.03
+    assert np.abs(probabilities[:, 1] - best).mean() < 0.06
+    linear = LogisticRegression().fit(pd.get_dummies(frame), y).score(pd.get_dummies(new), y_new)
+    assert classifier.score(new, y_new) > linear + 0.1
+    assert (classifier.predict(new) == classifier.classes_[probabilities.argmax(1)]).all()
+
+
+@pytest.mark.parametrize("unknown", [-1, np.nan])
+def test_rows_without_a_label_count_for_the_density_only(unknown: float) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": np.r_[rng.normal(-2, 1, 300), rng.normal(2, 1, 300)], "z": rng.normal(size=600)})
+    y = np.repeat([0.0, 1.0], 300)
+    few = np.where(np.isin(np.arange(600) % 300, range(5)), y, unknown)
+    classifier = JointEnergyClassifier(hidden_layer_sizes=(32,), max_iter=300, marginal_weight=1.0, random_state=0)
+    classifier.fit(frame, few)
+    assert classifier.classes_.tolist() == [0.0, 1.0]
+    assert classifier.score(frame, y) > 0.9  # of 0.977
+    far = pd.DataFrame({"x": [0.0] * 100, "z": rng.choice([-6.0, 6.0], 100)})
+    scores = np.r_[classifier.score_samples(frame), classifier.score_samples(far)]
+    assert roc_auc_score(np.r_[np.ones(600), np.zeros(100)], scores) > 0.9
+
+
+def test_text_may_be_missing() -> None:
+    frame, y = _people(200, 0)
+    some = np.where(np.arange(200) < 60, y, None)
+    classifier = JointEnergyClassifier(hidden_layer_sizes=(8,), max_iter=10, random_state=0).fit(frame, some)
+    assert classifier.classes_.tolist() == ["no", "yes"]
+
+
+def test_minus_one_and_one_are_classes() -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.where(rows[:, 0] > 0, 1, -1)
+    classifier = JointEnergyClassifier(hidden_layer_sizes=(8,), max_iter=10, random_state=0).fit(rows, y)
+    assert classifier.classes_.tolist() == [-1, 1]
+
+
+def test_refusals() -> None:
+    frame, y = _people(50, 0)
+    with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
+        JointEnergyClassifier().fit(frame, None)
+    with pytest.raises(ValueError, match="no row has a label"):
+        JointEnergyClassifier().fit(frame, [None] * 50)
+    with pytest.raises(ValueError, match="only one class is present: yes"):
+        JointEnergyClassifier().fit(frame, ["yes"] * 50)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        JointEnergyClassifier().fit(frame, y[:40])
