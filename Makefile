@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 BENCHMARKS := ed_25gaussians ed_gradient_variance toy_densities digits_anomaly vera_toy vera_step samplers log_z \
 	density2d.search density2d bsds joint_step joint_stability faults
 RECIPES := ed_nearsightedness ed_w_stabilisation ed_t_m_w_ablation vera_entropy_bias_variance vera_toy_lambda vera_dimensions \
-	ed_then_generator vera_stacked_mnist vera_nice_mnist jem_har jem_adult
+	ed_then_generator vera_stacked_mnist vera_nice_mnist jem_har jem_adult jem_fashion_ood
 JOBS ?= 2
 
 .PHONY: demo test lint bench recipes clean
