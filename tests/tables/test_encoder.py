@@ -160,7 +160,12 @@ def test_what_was_not_there_is_told_or_refused() -> None:
     open_to_all = _fitted(frame, reserve=True)
     x = open_to_all.encode(strange)
     assert open_to_all.report == ({"town": 1}, {"income": 1}, {"member": 1})
-    assert [column.size for column in open_to_all.columns if column.name == "town"] == [5]
+    towns = EncodedColumn("town", 5, reserved=2)
+    assert open_to_all.columns[open_to_all.places("town")[0]] == towns and towns.seen == 3
+    # a kernel leads to nothing that no row has, and an order stays one
+    perturbed = open_to_all.perturbation(time=5.0).perturb(open_to_all.encode(frame)).y
+    assert perturbed[:, open_to_all.places("town")[0]].max() == 2
+    assert open_to_all.columns[open_to_all.places("grade")[0]].order == "ordinal"
     back = open_to_all.decode(x)
     assert pd.isna(back["town"][0]) and pd.isna(back["member"][0])
     closed = _fitted(frame)

@@ -27,6 +27,7 @@ from ..losses import EnergyDiscrepancy
 from ..objectives import Joint
 from ..semi_supervised import semi_supervised_batches
 from ..tables import Scaling, Schema, TableEncoder
+from .networks import table_network
 from .scoring import energies_of, in_blocks
 
 __all__ = ["ClassifierModel", "ClassifierSettings"]
@@ -242,14 +243,12 @@ def _stream(rows: Tensor, y: Tensor, settings: ClassifierSettings, seed: int, de
 
 
 def _network(encoder: TableEncoder, classes: int, settings: ClassifierSettings, seed: int) -> Logits:
-    with torch.random.fork_rng(devices=[]):  # layers take their first weights from the global generator
-        torch.manual_seed(seed)
-        perceptron = TabularMLP(
-            encoder.sizes,
-            states=encoder.states,
-            embedding=settings.embedding,
-            width=settings.widths,
-            depth=len(settings.widths),
-            outputs=classes,
-        )
+    perceptron = table_network(
+        encoder,
+        widths=settings.widths,
+        embedding=settings.embedding,
+        seed=seed,
+        outputs=classes,
+        with_hidden=True,
+    )
     return Logits(TabularLinear(encoder.sizes, states=encoder.states, outputs=classes), perceptron)

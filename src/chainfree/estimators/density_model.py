@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..energies import TabularMixture, TabularMLP, Tilted
+from ..energies import TabularMixture, Tilted
 from ..engine.atomic import write_text
 from ..engine.callbacks import Callback
 from ..engine.checkpoint import load_weights, save_weights
@@ -19,6 +19,7 @@ from ..evaluation.log_z import LogZ
 from ..fitting import fit_tabular_mixture, fit_tilted
 from ..samplers import sample_tilted, sample_tilted_given
 from ..tables import Scaling, Schema, TableEncoder
+from .networks import table_network
 from .scoring import energies_of
 
 __all__ = ["DensityModel", "DensitySettings"]
@@ -116,12 +117,17 @@ class DensityModel:
             seed=seed,
         )
         if not settings.steps:
-            energy = Tilted(base, _network(encoder, settings, seed)).to(device).eval().requires_grad_(False)
+            energy = (
+                Tilted(base, table_network(encoder, widths=settings.widths, embedding=settings.embedding, seed=seed))
+                .to(device)
+                .eval()
+                .requires_grad_(False)
+            )
             return cls(encoder, energy, LogZ(0.0, 0.0, float(len(rows))), settings, None, None, 0)
         fitted = fit_tilted(
             kept,
             base,
-            _network(encoder, settings, seed),
+            table_network(encoder, widths=settings.widths, embedding=settings.embedding, seed=seed),
             perturbation=encoder.perturbation(noise=settings.noise, time=settings.time),
             held_out=held if count else None,
             draws=settings.draws,
@@ -190,7 +196,11 @@ class DensityModel:
         given = dict(record["settings"])
         settings = DensitySettings(**{**given, "widths": tuple(given["widths"])})
         base = TabularMixture(encoder.sizes, components=record["components"], states=encoder.states)
-        energy = Tilted(base, _network(encoder, settings, 0)).eval().requires_grad_(False)
+        energy = (
+            Tilted(base, table_network(encoder, widths=settings.widths, embedding=settings.embedding, seed=0))
+            .eval()
+            .requires_grad_(False)
+        )
         load_weights(folder / "energy.safetensors", energy)
         return cls(
             encoder,
@@ -200,17 +210,4 @@ class DensityModel:
             record["held_out"],
             record["held_out_base"],
             record["steps"],
-        )
-
-
-def _network(encoder: TableEncoder, settings: DensitySettings, seed: int) -> TabularMLP:
-    with torch.random.fork_rng(devices=[]):  # layers take their first weights from the global generator
-        torch.manual_seed(seed)
-        return TabularMLP(
-            encoder.sizes,
-            states=encoder.states,
-            with_hidden=False,
-            embedding=settings.embedding,
-            width=settings.widths,
-            depth=len(settings.widths),
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..batches import ArrayBatches
 from ..checks import energy_values
-from ..energies import Sum, TabularMixture, TabularMLP
+from ..energies import Sum, TabularMixture
 from ..energies.layers import zero_last_layer_
 from ..engine import Cosine, Engine, OptimizerSettings
 from ..engine.atomic import write_text
@@ -24,6 +24,7 @@ from ..functional.discrepancy import stabilised_contrast
 from ..perturbations import Perturbation
 from ..tables import Scaling, Schema, TableEncoder
 from ..typing import Energy, LossOutput
+from .networks import table_network
 from .scoring import energies_of
 
 __all__ = ["OutlierModel", "OutlierSettings"]
@@ -275,15 +276,6 @@ class _Bounded(nn.Module):
 
 
 def _network(encoder: TableEncoder, settings: OutlierSettings, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):  # layers take their first weights from the global generator
-        torch.manual_seed(seed)
-        network = TabularMLP(
-            encoder.sizes,
-            states=encoder.states,
-            with_hidden=False,
-            embedding=settings.embedding,
-            width=settings.widths,
-            depth=len(settings.widths),
-        )
+    network = table_network(encoder, widths=settings.widths, embedding=settings.embedding, seed=seed)
     zero_last_layer_(network)
     return _Bounded(network, settings.most_tilt)

@@ -35,12 +35,19 @@ class EncodedColumn:
         order: of the codes.
         is_state: whether the codes say what the number of the same name is: 0 one of its density, 1, 2, ... its atoms, the
             last missing.
+        reserved: the last of the codes, which no fitted row has.
     """
 
     name: str
     size: int | None = None
     order: Order = "nominal"
     is_state: bool = False
+    reserved: int = 0
+
+    @property
+    def seen(self) -> int:
+        """Codes that rows may have, from 0 on; 0 for a number."""
+        return 0 if self.size is None else self.size - self.reserved
 
 
 class Report(NamedTuple):
@@ -68,9 +75,10 @@ class TableEncoder:
     Args:
         schema: of the table.
         scaling: of the numbers, ``"standard"``, ``"bent"`` or ``"quantile"``: see :class:`NumberScaler`.
-        reserve: keep two codes of every column of categories for what the fitted rows do not have: missing cells, unseen
-            categories. A model that contrasts rows with perturbed ones then learns that they are unlikely. Without it they
-            are refused, as missing numbers of complete columns always are.
+        reserve: keep codes of every column of categories for what the fitted rows do not have: missing cells, unseen
+            categories. Nothing is learned of them, so a model has to say itself how likely they are, as
+            :func:`chainfree.fitting.fit_tabular_mixture` does. Without them such cells are refused, as missing numbers of
+            complete columns always are.
 
     Attributes:
         columns: of the tensors, in their order.
@@ -115,17 +123,17 @@ class TableEncoder:
         numbers = [place for place, column in enumerate(self.columns) if column.size is None]
         parts: list[tuple[Sequence[int], Perturbation]] = [(numbers, Gaussian(t=noise**2))] if numbers else []
         nominal = {
-            place: column.size
+            place: column.seen
             for place, column in enumerate(self.columns)
-            if column.size is not None and column.size > 1 and column.order == "nominal"
+            if column.seen > 1 and column.order == "nominal"
         }
         if nominal:
             parts.append((list(nominal), UniformHeatKernel(categories=tuple(nominal.values()), t=time)))
         for place, column in enumerate(self.columns):
-            if column.size is not None and column.size > 1 and column.order != "nominal":
+            if column.seen > 1 and column.order != "nominal":
                 turns = 1 if column.order == "ordinal" else 2
-                slowest = 2 - 2 * math.cos(turns * math.pi / column.size)
-                kernel = OrderedHeatKernel(categories=column.size, order=column.order, t=time / slowest)
+                slowest = 2 - 2 * math.cos(turns * math.pi / column.seen)
+                kernel = OrderedHeatKernel(categories=column.seen, order=column.order, t=time / slowest)
                 parts.append(([place], kernel))
         if not parts:
             raise ValueError("no column of this table can change; a density of it says nothing")
@@ -303,10 +311,11 @@ class TableEncoder:
                 if states > 1:
                     encoded.append(EncodedColumn(column.name, states, is_state=True))
             else:
-                size = len(column.values) + (column.missing or self.reserve) + self.reserve
-                # states for what is not there have no place in an order
-                order = column.order if size == len(column.values) else "nominal"
-                encoded.append(EncodedColumn(column.name, size, order))
+                seen = len(column.values) + column.missing
+                reserved = (1 if column.missing else 2) if self.reserve else 0
+                # what is missing has no place in an order
+                order: Order = "nominal" if column.missing else column.order
+                encoded.append(EncodedColumn(column.name, seen + reserved, order, reserved=reserved))
         return encoded
 
     def _number_states(self, column: NumberColumn) -> int:
