@@ -17,6 +17,7 @@ from .models import Model
 from .report import draw_report, energies, evaluate_run, summary_text
 from .run_folder import RunFolder
 from .sources import Source, load_source
+from .table_tasks import holds_estimator, score_table
 
 __all__ = ["evaluate", "plot", "score"]
 
@@ -50,11 +51,15 @@ def score(run: str, data: str, out: str, key: str | None = None) -> int:
     """Write the energy of every row of a file: low is likely, high is anomalous.
 
     Args:
-        run: folder of a trained run.
+        run: folder of a trained run, or of a task: then p-values, densities or probabilities are written.
         data: a table with the run's columns (others are ignored), or an .npy/.npz array of as many columns.
-        out: the .csv file to write.
+        out: the .csv file to write; of a task also .csv.gz or .parquet.
         key: the array of an .npz file.
     """
+    if holds_estimator(run):
+        if key is not None:
+            raise UsageError("--key is for arrays, and tasks take tables; leave it out")
+        return score_table(run, data, out)
     folder = RunFolder.open(run)
     model = folder.model()
     if Path(out).suffix != ".csv":

@@ -20,6 +20,7 @@ from .errors import UsageError
 from .evaluate import evaluate, plot, score
 from .recipes import recipes
 from .sample import sample
+from .table_tasks import impute, train_table
 from .train import train
 
 __all__ = ["main"]
@@ -28,9 +29,12 @@ _USAGE = """usage: chainfree COMMAND ...
 
 commands:
   train CONFIG.toml | --data DATA ...   train an energy-based model; --resume RUN goes on with one
+  train --data TABLE --task TASK        fit a table of text, numbers and holes for a task: outlier, density, classifier,
+                                        impute or synthesize
   evaluate RUN                          held-out scores of a trained run
-  score RUN DATA --out FILE.csv         energy of every row of new data
-  sample RUN --rows N --out FILE.csv    new rows, from the generator of a run of the method vera
+  score RUN DATA --out FILE.csv         energy of every row of new data; of a task, its own scores
+  impute RUN DATA --out FILE.csv        a table's missing cells filled
+  sample RUN --rows N --out FILE.csv    new rows, from a run of the method vera or of the tasks density and synthesize
   plot RUN                              draw a run's pictures again
   recipes [NAME]                        list the experiments, or run one
   doctor                                versions, devices, threads, data found
@@ -40,6 +44,7 @@ chainfree COMMAND --help says more."""
 _FUNCTIONS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "score": score,
+    "impute": impute,
     "sample": sample,
     "plot": plot,
     "recipes": recipes,
@@ -50,6 +55,7 @@ _RUN = "folder of a trained run"
 _POSITIONAL = {
     "evaluate": {"run": _RUN},
     "score": {"run": _RUN, "data": "a table with the run's columns, or an .npy/.npz array of as many columns"},
+    "impute": {"run": _RUN, "data": "a .csv, .csv.gz or .parquet file with the columns that were fitted"},
     "sample": {"run": _RUN},
     "plot": {"run": _RUN},
     "recipes": {"name": "a recipe that is an experiment; without it, all recipes are listed"},
@@ -109,6 +115,8 @@ def _dispatch(given: list[str]) -> int:
         print(__version__)  # noqa: T201
         return 0
     command, rest = given[0], given[1:]
+    if command == "train" and any(argument.partition("=")[0] == "--task" for argument in rest):
+        return train_table(**_parsed("train", rest))
     if command == "train":
         return train(rest)
     if command not in _FUNCTIONS:
@@ -121,7 +129,8 @@ def _parsed(command: str, rest: list[str]) -> dict[str, Any]:
     positional = _POSITIONAL.get(command, {})
     for name, described in positional.items():
         parser.add_argument(name, help=described, nargs="?" if command == "recipes" else None)
-    parser.add_function_arguments(_FUNCTIONS[command], None, as_positional=False, skip=set(positional))
+    function = train_table if command == "train" else _FUNCTIONS[command]
+    parser.add_function_arguments(function, None, as_positional=False, skip=set(positional))
     try:
         parsed: dict[str, Any] = parser.parse_args(rest).as_dict()
     except ArgumentError as error:

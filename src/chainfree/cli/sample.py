@@ -11,21 +11,27 @@ from ..datasets import DataError
 from ..engine.atomic import replacing
 from .errors import UsageError
 from .run_folder import RunFolder
+from .table_tasks import holds_estimator, sample_table
 
 __all__ = ["sample"]
 
 _LARGEST_SEED = 2**63 - 1
 
 
-def sample(run: str, out: str, rows: int = 1000, seed: int = 0) -> int:
+def sample(run: str, out: str, rows: int = 1000, seed: int = 0, given: str | None = None) -> int:
     """Write new rows as the run's generator draws them, in the data's units and under the table's column names.
 
     Args:
-        run: folder of a run trained by the method vera.
-        out: the .csv file to write.
+        run: folder of a run trained by the method vera, or by the tasks density and synthesize.
+        out: the .csv file to write; of a task also .csv.gz or .parquet.
         rows: how many.
         seed: of the draws: equal seeds give equal rows.
+        given: of a task, values of any columns that the others are drawn given: COLUMN=VALUE,COLUMN=VALUE.
     """
+    if holds_estimator(run):
+        return sample_table(run, out, rows, seed, given)
+    if given is not None:
+        raise UsageError("--given is for runs of chainfree train --task synthesize; leave it out")
     folder = RunFolder.open(run)
     if Path(out).suffix != ".csv":
         raise UsageError(f"--out must end in .csv, got {out!r}")

@@ -4,6 +4,7 @@ from .classifier import JointEnergyClassifier
 from .density import EnergyDensity, LogPartition
 from .imputer import EnergyImputer
 from .outlier import EnergyOutlierDetector
+from .saved import load
 from .synthesizer import EnergySynthesizer
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "EnergySynthesizer",
     "JointEnergyClassifier",
     "LogPartition",
+    "load",
 ]

@@ -1,0 +1,220 @@
+"""``chainfree train --task``, ``score``, ``impute`` and ``sample`` of tables with columns of every kind."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..datasets import DataError
+from ..evaluation import conformal_p_values
+from .errors import UsageError
+from .frames import read_frame, read_parts, writing_table
+from .tables import text_table
+from .threads import set_threads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..tables import Schema
+
+__all__ = ["Task", "holds_estimator", "impute", "sample_table", "score_table", "train_table"]
+
+Task = Literal["outlier", "density", "classifier", "impute", "synthesize"]
+
+_CLASSES = {
+    "outlier": "EnergyOutlierDetector",
+    "density": "EnergyDensity",
+    "classifier": "JointEnergyClassifier",
+    "impute": "EnergyImputer",
+    "synthesize": "EnergySynthesizer",
+}
+_TASK_OF = {name: task for task, name in _CLASSES.items()}
+
+
+def train_table(
+    *,
+    data: str,
+    task: Task,
+    label: str | None = None,
+    drop: str | None = None,
+    out: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> int:
+    """Fit an estimator to a table with columns of every kind, and write it to a folder.
+
+    Args:
+        data: a .csv, .csv.gz or .parquet file.
+        task: what is fitted.
+        label: the column of the classes, for the classifier; empty cells are unknown.
+        drop: columns to leave out, between commas.
+        out: folder to write, runs/NAME-TASK by default.
+        steps: of training at most; the estimator's own by default.
+        seed: of everything random.
+        device: of the network.
+        threads: that compute; all by default.
+    """
+    from ..estimators.saved import ESTIMATORS
+
+    if (label is None) == (task == "classifier"):
+        raise UsageError("give --label COLUMN with --task classifier, and with no other task")
+    if threads is not None:
+        set_threads(threads)
+    frame = read_frame(data, drop=tuple(name.strip() for name in drop.split(",")) if drop else ())
+    y = None
+    if label is not None:
+        if label not in frame.columns:
+            raise DataError(f"{data} has no column {label!r}; it has {', '.join(map(str, frame.columns))}")
+        y = frame.pop(label)
+    settings: dict[str, Any] = {"random_state": seed, "device": device, "verbose": 1}
+    if steps is not None:
+        settings["max_iter"] = steps
+    estimator = ESTIMATORS[_CLASSES[task]](**settings)
+    folder = Path(out or f"runs/{_stem(data)}-{task}")
+    started = time.perf_counter()
+    fit: Any = estimator
+    fit.fit(frame, None if y is None else y.to_numpy())
+    seconds = time.perf_counter() - started
+    estimator.save(folder)
+    facts = [["rows", f"{len(frame):,}"], ["columns", f"{frame.shape[1]}"], *_facts(estimator)]
+    facts += [["steps", f"{estimator.n_iter_:,}"], ["seconds", f"{seconds:.1f}"], ["folder", str(folder)]]
+    print(text_table([_CLASSES[task], ""], facts))  # noqa: T201
+    return 0
+
+
+def holds_estimator(run: str) -> bool:
+    """Whether a folder is one that ``chainfree train --task`` made."""
+    return (Path(run) / "estimator.json").is_file()
+
+
+def score_table(run: str, data: str, out: str) -> int:
+    """Scores of every row of a file, as many at a time as memory likes."""
+    from ..estimators import load
+
+    estimator: Any = load(run)
+    task = _TASK_OF[type(estimator).__name__]
+    if task not in ("outlier", "density", "classifier"):
+        raise UsageError(f"{run} holds a {type(estimator).__name__}, which scores nothing; see chainfree {task} --help")
+    with writing_table(out) as writer:
+        for part in read_parts(data):
+            writer.write(_scores(estimator, task, _of_columns(part, estimator, data)))
+        rows = writer.rows
+    print(f"{rows:,} rows scored to {out}")  # noqa: T201
+    return 0
+
+
+def impute(run: str, data: str, out: str) -> int:
+    """Fill the missing cells of a table.
+
+    Args:
+        run: folder of chainfree train --task impute.
+        data: a .csv, .csv.gz or .parquet file with the columns that were fitted; others are kept as they are.
+        out: the .csv, .csv.gz or .parquet file to write.
+    """
+    from ..estimators import EnergyImputer, load
+
+    estimator = load(run)
+    if not isinstance(estimator, EnergyImputer):
+        raise UsageError(f"{run} holds a {type(estimator).__name__}; train one with --task impute")
+    filled = 0
+    with writing_table(out) as writer:
+        for part in read_parts(data):
+            own = _of_columns(part, estimator, data)
+            done = estimator.transform(own)
+            filled += int(own.isna().to_numpy().sum())
+            writer.write(part.assign(**{name: done[name] for name in done.columns}))
+        rows = writer.rows
+    print(f"{filled:,} cells of {rows:,} rows filled, written to {out}")  # noqa: T201
+    return 0
+
+
+def sample_table(run: str, out: str, rows: int, seed: int, given: str | None) -> int:
+    """New rows of a fitted table, given any of its columns."""
+    from ..estimators import EnergyDensity, EnergySynthesizer, load
+
+    estimator = load(run)
+    if not isinstance(estimator, EnergyDensity | EnergySynthesizer):
+        raise UsageError(f"{run} holds a {type(estimator).__name__}; train one with --task synthesize")
+    if rows < 1:
+        raise UsageError(f"rows must be a whole number above 0, got {rows!r}")
+    drawn = estimator.sample(rows, given=_given(given, estimator.model_.encoder.schema), random_state=seed % 2**32)
+    with writing_table(out) as writer:
+        writer.write(drawn)
+    print(f"{rows:,} rows drawn to {out}: {', '.join(drawn.columns[:8])}{', ...' if drawn.shape[1] > 8 else ''}")  # noqa: T201
+    return 0
+
+
+def _given(text: str | None, schema: Schema) -> dict[str, Any]:
+    """``a=1,b=two`` as a mapping, values as their columns have them; nothing after = is a missing cell."""
+    from ..tables import CategoryColumn, NumberColumn
+
+    columns = {column.name: column for column in schema.columns}
+    given: dict[str, Any] = {}
+    for part in text.split(",") if text else ():
+        name, sign, value = (piece.strip() for piece in part.partition("="))
+        if not sign or not name:
+            raise UsageError(f"--given takes COLUMN=VALUE,COLUMN=VALUE, got {part!r}")
+        column = columns.get(name)
+        is_text = isinstance(column, CategoryColumn) and isinstance(column.values[0], str)
+        is_date = isinstance(column, NumberColumn) and column.dates
+        given[name] = (value if is_text or is_date else _number(value)) if value else None
+    return given
+
+
+def _number(text: str) -> bool | float | str:
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return float(text)
+    except ValueError:
+        return text  # the column says that it takes none
+
+
+def _scores(estimator: Any, task: str, frame: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    if task == "density":
+        return pd.DataFrame({"log_density": estimator.score_samples(frame)})
+    if task == "outlier":
+        scores = estimator.score_samples(frame)
+        p_values = conformal_p_values(estimator.calibration_energies_, -scores)
+        return pd.DataFrame({"energy": -scores, "p_value": p_values, "outlier": scores < estimator.offset_})
+    probabilities = estimator.predict_proba(frame)
+    answers = {"prediction": estimator.classes_[probabilities.argmax(1)]}
+    by_class = {f"p({name})": probabilities[:, place] for place, name in enumerate(estimator.classes_)}
+    return pd.DataFrame({**answers, **by_class})
+
+
+def _of_columns(part: pd.DataFrame, estimator: Any, data: str) -> pd.DataFrame:
+    """The columns that were fitted, in their order."""
+    lacking = [name for name in estimator.feature_names_in_ if name not in part.columns]
+    if lacking:
+        raise DataError(f"{data} has no column {lacking[0]!r}, which was fitted; it has {', '.join(part.columns)}")
+    return part[list(estimator.feature_names_in_)]
+
+
+def _facts(estimator: Any) -> list[list[str]]:
+    """What a person wants to know of a fit, as rows of a table."""
+    model = estimator.model_
+    if hasattr(estimator, "calibration_energies_"):
+        kept_out = len(estimator.calibration_energies_)
+        threshold = (
+            "none: too few rows are kept out" if estimator.offset_ == -float("inf") else f"{-estimator.offset_:.4g}"
+        )
+        return [["rows kept out for p-values", f"{kept_out:,}"], ["threshold of the energy", threshold]]
+    if hasattr(estimator, "classes_"):
+        return [["classes", ", ".join(map(str, estimator.classes_[:8]))], ["temperature", f"{model.temperature:.3f}"]]
+    if model.held_out is None:
+        return []
+    return [
+        ["held-out log-likelihood", f"{model.held_out:.4f} nats"],
+        ["of the mixture alone", f"{model.held_out_base:.4f} nats"],
+        ["log Z", f"{model.log_z.value:.4f} +- {model.log_z.standard_error:.4f}"],
+    ]
+
+
+def _stem(data: str) -> str:
+    return Path(data).name.partition(".")[0]
