@@ -1,0 +1,147 @@
+"""Missing cells of four tables, a fifth of them, at random: ours against scikit-learn's iterative and k-NN imputers.
+
+At most 10,000 rows a table, fitted and filled in place. The others see numbers, standardised, and codes of categories, which
+they fill by rounding; that is how they are used. Errors of numbers are root mean squares in units of their column's standard
+deviation, means over columns; accuracies of categories are means over columns too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+
+from benchmarks.common import RESULTS
+from benchmarks.tables.sets import NAMES, table
+from chainfree.cli.tables import text_table
+from chainfree.estimators import EnergyImputer
+from chainfree.experiments import Recorder
+from chainfree.experiments.notes import Notes
+from chainfree.threads import use_threads
+
+SEEDS = (0, 1, 2)
+MOST_ROWS, SHARE = 10_000, 0.2
+KEYS = ("categorical_accuracy", "numeric_error")
+
+Fill = Callable[[pd.DataFrame, int], pd.DataFrame]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2, help="fits side by side, a thread each")
+    jobs = parser.parse_args().jobs
+    recorder = Recorder("imputation", "python -m benchmarks.tables.imputation", RESULTS, SEEDS)
+    notes = Notes(Path("runs/imputation.jsonl"))
+    asked = [{"table": name, "method": method, "seed": s} for name in NAMES for s in SEEDS for method in METHODS]
+    running = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(answer)(q) for q in asked if q not in notes
+    )
+    for question, found in running:
+        notes.add(question, found)
+        print(question, {key: None if value is None else round(value, 4) for key, value in found.items()}, flush=True)
+    figures: dict[str, Any] = {key: {} for key in (*KEYS, "seconds")}
+    for name in NAMES:
+        for method in METHODS:
+            answers = [notes[{"table": name, "method": method, "seed": seed}] for seed in SEEDS]
+            for key, by_table in figures.items():
+                values = [found[key] for found in answers if found[key] is not None]
+                if values:
+                    spread = {"mean": statistics.mean(values), "std": statistics.pstdev(values)}
+                    by_table.setdefault(name, {})[method] = spread
+    rows = [
+        [name, m, *(f"{figures[key][name][m]['mean']:.4f}" if name in figures[key] else "none" for key in figures)]
+        for name in NAMES
+        for m in METHODS
+    ]
+    print(text_table(["table", "method", *figures], rows))
+    print(recorder.write(figures))
+
+
+def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float | None]]:
+    """One method on one table with its holes."""
+    use_threads(1)
+    source = np.random.default_rng(question["seed"])
+    truth, _ = table(question["table"])
+    truth = truth.iloc[source.permutation(len(truth))[:MOST_ROWS]].reset_index(drop=True)
+    holes = source.random(truth.shape) < SHARE
+    holed = truth.mask(pd.DataFrame(holes, columns=truth.columns))
+    started = time.perf_counter()
+    filled = METHODS[question["method"]](holed, question["seed"])
+    seconds = time.perf_counter() - started
+    errors, accuracies = [], []
+    for place, name in enumerate(truth.columns):
+        gone = holes[:, place] & truth[name].notna().to_numpy()
+        if truth[name].dtype.kind in "fi":
+            away = filled[name][gone].to_numpy(dtype=float) - truth[name][gone].to_numpy(dtype=float)
+            errors.append(float(np.sqrt((away**2).mean()) / truth[name].std()))
+        else:
+            accuracies.append(float((filled[name][gone] == truth[name][gone]).mean()))
+    return question, {
+        "numeric_error": statistics.mean(errors) if errors else None,
+        "categorical_accuracy": statistics.mean(accuracies) if accuracies else None,
+        "seconds": seconds,
+    }
+
+
+def _ours(holed: pd.DataFrame, seed: int) -> pd.DataFrame:
+    filled: pd.DataFrame = EnergyImputer(random_state=seed).fit_transform(holed)
+    return filled
+
+
+def _in_numbers(imputer: Any) -> Fill:
+    def fill(holed: pd.DataFrame, seed: int) -> pd.DataFrame:
+        codes, known, scales = {}, {}, {}
+        for name in holed.columns:
+            if holed[name].dtype.kind in "fi":
+                codes[name] = holed[name].astype(float)
+            else:
+                category = holed[name].astype("category")
+                known[name] = list(category.cat.categories)
+                codes[name] = category.cat.codes.replace(-1, np.nan).astype(float)
+            scales[name] = (codes[name].mean(), codes[name].std() or 1.0)
+        scaled = pd.DataFrame({name: (codes[name] - scales[name][0]) / scales[name][1] for name in codes})
+        found = imputer(seed).fit_transform(scaled)
+        filled = {}
+        for place, name in enumerate(holed.columns):
+            values = found[:, place] * scales[name][1] + scales[name][0]
+            if name in known:
+                places = np.clip(np.round(values), 0, len(known[name]) - 1).astype(int)
+                filled[name] = pd.Series([known[name][p] for p in places])
+            else:
+                filled[name] = pd.Series(values)
+        return pd.DataFrame(filled)
+
+    return fill
+
+
+def _most_frequent(holed: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Means and most frequent categories: what knowing nothing of the row gives."""
+    filled = {}
+    for name in holed.columns:
+        strategy = "mean" if holed[name].dtype.kind in "fi" else "most_frequent"
+        cells = (
+            holed[[name]].astype(object).where(holed[[name]].notna(), np.nan) if strategy != "mean" else holed[[name]]
+        )
+        filled[name] = pd.Series(SimpleImputer(strategy=strategy).fit_transform(cells)[:, 0])
+    return pd.DataFrame(filled)
+
+
+METHODS: dict[str, Fill] = {
+    "chainfree": _ours,
+    "iterative": _in_numbers(lambda seed: IterativeImputer(random_state=seed)),
+    "k-NN": _in_numbers(lambda seed: KNNImputer()),
+    "mean and most frequent": _most_frequent,
+}
+
+
+if __name__ == "__main__":
+    main()
