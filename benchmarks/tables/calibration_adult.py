@@ -1,7 +1,7 @@
 """Incomes of the census: probabilities that mean what they say, with all labels and with a thousand.
 
 The test rows are the census's own. With a thousand labels, drawn by the seed, ours has the other rows without labels; the
-others have their thousand. Nobody's settings are chosen here: ours are the estimator's defaults, the others' their libraries',
+others have their thousand. Nobody's settings are chosen here: ours are the estimator's defaults, the others their libraries',
 after standard scaling and one indicator for each category.
 """
 
