@@ -23,7 +23,7 @@ def test_the_results_are_those_of_the_files(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_library_examples_run_one_after_the_other() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    assert len(examples) == 6
+    assert len(examples) == 7
     scope: dict[str, object] = {}
     for example in examples:
         exec(example, scope)  # our own text
@@ -36,6 +36,10 @@ def test_the_library_examples_run_one_after_the_other() -> None:
     assert 0.5 < float(record.acceptance) < 1 and int(record.divergences) == 0  # type: ignore[attr-defined]
     accuracy, of_base = float(scope["accuracy"]), float(scope["accuracy_of_base"])  # type: ignore[arg-type]
     assert 0.88 < accuracy < 0.97 and 0.65 < of_base < 0.82
+    usual, strange = scope["p_values"]  # type: ignore[misc]
+    assert usual > 0.1 and strange < 0.01  # type: ignore[has-type]
+    made = scope["made"]
+    assert abs(float(made["pay"].mean()) - 3000) < 30 and (made["town"] == "Ulm").all()  # type: ignore[index]
     samples = scope["samples"]
     assert isinstance(samples, torch.Tensor) and samples.shape == (1000, 2)
     assert float((samples.std(0) - 1).abs().max()) < 0.25

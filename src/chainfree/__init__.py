@@ -9,6 +9,9 @@
 'completed'
 """
 
+from importlib import import_module
+from types import ModuleType
+
 from . import (
     datasets,
     energies,
@@ -57,3 +60,15 @@ __all__ = [
     "semi_supervised_batches",
     "typing",
 ]
+
+# what stands on pandas, which not everybody has
+_OF_TABLES = ("estimators", "tables")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in _OF_TABLES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return import_module(f".{name}", __name__)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"chainfree.{name} needs {error.name}: pip install 'chainfree[tables]'") from error
