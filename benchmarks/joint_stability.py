@@ -40,7 +40,7 @@ from chainfree.objectives import Joint
 from chainfree.semi_supervised import semi_supervised_batches
 
 # others than those on which runaway chains were found and their limit was set
-SEEDS = tuple(range(50, 100))
+SEEDS = tuple(range(100, 150))
 STEPS, BATCH, RATE, HELD_OUT = 1500, 100, 1e-2, 297
 # the penalty and the entropy on a part of the rows, as where steps a second are measured
 LATENT = {"latent": 16, "generator_width": 64, "entropy_weight": 1.0, "entropy_samples": 16, "penalty_every": 4}

@@ -33,8 +33,8 @@ class PersistentContrastiveDivergence(nn.Module):
 
     Where the energy has become steeper than the steps are short, these throw the chains uphill, the loss rewards it, and
     everything else that the network has learned is lost long before a loss is infinite. The guard therefore takes chains
-    whose median is ``runaway`` nats a feature above the data's for divergence; ten standard deviations off in every direction
-    would be fifty.
+    whose median is ``runaway`` nats a feature above the data's for divergence: ten are four and a half standard deviations
+    off in every direction. A wider limit notices in time to stop, and too late for a good state to go back to.
 
     One player, ``energy``. The chains are a buffer of this module, so every checkpoint holds them.
 
@@ -60,7 +60,7 @@ class PersistentContrastiveDivergence(nn.Module):
         restarts: float = 0.0,
         samples: int | None = None,
         energy_square: float = 0.0,
-        runaway: float = 100.0,
+        runaway: float = 10.0,
     ) -> None:
         super().__init__()
         require_in_unit_interval("restarts", restarts)
