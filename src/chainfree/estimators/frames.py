@@ -14,6 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from ..datasets import DataError
 from ..tables import Schema
+from ..tables.cells import table_of
 
 __all__ = ["as_pandas", "form_of", "in_form", "infer_schema", "is_frame", "read_table", "take"]
 
@@ -23,8 +24,8 @@ def is_frame(X: Any) -> bool:
 
     pandas' frames without names of columns are arrays with an index, as scikit-learn has it.
     """
-    if isinstance(X, pd.DataFrame) and not any(isinstance(name, str) for name in X.columns):
-        return False
+    if isinstance(X, pd.DataFrame):
+        return any(isinstance(name, str) for name in X.columns)
     return isinstance(nw.from_native(X, eager_only=True, pass_through=True), nw.DataFrame)
 
 
@@ -41,6 +42,7 @@ def read_table(estimator: BaseEstimator, X: Any, *, reset: bool, least_rows: int
         ValueError: what :func:`sklearn.utils.validation.validate_data` refuses, or another kind of table than was fitted.
     """
     if is_frame(X):
+        table_of(X)  # its own words for names that are repeated or no text
         validate_data(estimator, X, skip_check_array=True, reset=reset)
         if len(X) < least_rows:
             raise DataError(f"the table has {len(X)} rows; give at least {least_rows}")

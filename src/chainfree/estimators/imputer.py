@@ -179,15 +179,17 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         columns = self.model_.encoder.schema.columns
         holes = frame[[column.name for column in columns]].isna()
         rows = np.flatnonzero(holes.to_numpy().any(axis=1))
+        whole = _with_any_value(frame.reset_index(drop=True), columns)
         if not len(rows):
+            self.model_.encoder.encode(whole)  # what is no such table is refused all the same
             return X if is_frame(X) else in_form(frame, "array")
-        some = frame.iloc[rows].reset_index(drop=True)
+        some = whole.iloc[rows].reset_index(drop=True)
         missing = holes.iloc[rows].to_numpy()
         seeded = self._generator(0 if random_state is None else random_state)
         if strategy == "draw":
-            found = _filled_by_draws(self.model_, _with_any_value(some, columns), missing, seeded)
+            found = _filled_by_draws(self.model_, some, missing, seeded)
         else:
-            found = self._likely(_with_any_value(some, columns), missing, seeded)
+            found = self._likely(some, missing, seeded)
         for place, column in enumerate(columns):
             here = rows[missing[:, place]]
             if len(here):
@@ -302,5 +304,7 @@ def _with_any_value(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFr
 def _put(frame: pd.DataFrame, name: str, rows: NDArray[np.int64], values: pd.Series[Any]) -> pd.DataFrame:
     """A copy with values in some rows of a column, of the column's own type where it can hold them."""
     column = frame[name].copy()
+    if isinstance(column.dtype, pd.DatetimeTZDtype) and values.dt.tz is None:
+        values = values.dt.tz_localize("UTC").dt.tz_convert(column.dtype.tz)
     column.iloc[rows] = np.asarray(values, dtype=object) if column.dtype == object else values.to_numpy()
     return frame.assign(**{name: column.infer_objects() if column.dtype == object else column})

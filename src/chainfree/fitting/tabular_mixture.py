@@ -24,6 +24,7 @@ from ..energies.analytic.mixture import whitened_distances
 __all__ = ["fit_tabular_mixture"]
 
 _GAIN = 1e-4  # nats a row: an iteration that gains less is the last
+_DENSE_LIMIT = 1024  # codes up to which indicators of all are kept, for the same reason
 _FLAT_LIMIT = 64  # numbers up to which all their products are kept: time for a component is then one matrix product
 _PATIENCE = 2  # sizes that gain nothing, before the search ends
 _PRIORS = (1.0, 10.0, 100.0)
@@ -38,14 +39,16 @@ class _Rows:
         normal: numbers that are always there, ``(N, P)``.
         shown: the others, 0 where hidden, ``(N, H)``.
         is_shown: where they are not, ``(N, H)``.
-        codes: one-hot, ``(N, sum of S)``.
+        places: of the codes among all columns' codes, ``(N, columns)``.
+        indicators: of the codes, ``(N, sum of S)``, or ``None`` where they are too many.
         products: of the numbers, ``(N, P * P)``, or ``None`` where they are too many.
     """
 
     normal: Tensor
     shown: Tensor
     is_shown: Tensor
-    codes: Tensor
+    places: Tensor
+    indicators: Tensor | None
     products: Tensor | None
 
     @classmethod
@@ -53,17 +56,38 @@ class _Rows:
         x = rows.double()
         is_shown = (x[:, shape.states] == 0).double()
         normal = x[:, shape.normal]
-        parts = [
-            functional.one_hot(x[:, place].long(), size) for place, size in zip(shape.codes, shape.sizes, strict=True)
-        ]
+        starts = torch.tensor(shape.starts, dtype=torch.long)
+        places = x[:, shape.codes].long() + starts
+        indicators = None
+        if 0 < len(shape.log_shares) <= _DENSE_LIMIT:
+            indicators = x.new_zeros(len(x), len(shape.log_shares)).scatter_(1, places, 1.0)
         few = normal.shape[1] <= _FLAT_LIMIT
         return cls(
             normal,
             x[:, shape.hideable] * is_shown,
             is_shown,
-            torch.cat(parts, 1).double() if parts else x.new_zeros(len(x), 0),
+            places,
+            indicators,
             (normal.unsqueeze(2) * normal.unsqueeze(1)).flatten(1) if few else None,
         )
+
+    def of_codes(self, values: Tensor) -> Tensor:
+        """Of values ``(sum of S, K)`` the sum over a row's codes, ``(N, K)``."""
+        if self.indicators is not None:
+            return self.indicators @ values
+        if not self.places.shape[1]:
+            return values.new_zeros(len(self.places), values.shape[1])
+        summed: Tensor = functional.embedding_bag(self.places, values, mode="sum")
+        return summed
+
+    def counts(self, shares: Tensor, codes: int) -> Tensor:
+        """Of rows' shares ``(N, K)`` the sum over the rows that have a code, ``(sum of S, K)``."""
+        if self.indicators is not None:
+            return self.indicators.T @ shares
+        found = shares.new_zeros(codes, shares.shape[1])
+        for column in self.places.T:
+            found.index_add_(0, column, shares)
+        return found
 
 
 @torch.no_grad()
@@ -178,7 +202,12 @@ def _first_responsible(parts: _Rows, components: int, seed: int) -> Tensor:
     """One-hot of clusters, in which categories weigh as much as numbers do."""
     if components == 1:
         return parts.normal.new_ones(len(parts.normal), 1)
-    features = torch.cat([parts.normal, parts.shown, parts.codes], 1)
+    features = torch.cat([parts.normal, parts.shown], 1)
+    if parts.indicators is not None:
+        features = torch.cat([features, parts.indicators], 1)
+    if not features.shape[1]:  # codes alone, and too many for distances
+        chosen = torch.randint(components, (len(features),), generator=torch.Generator().manual_seed(seed))
+        return functional.one_hot(chosen, components).double()
     labels = KMeans(components, n_init=1, max_iter=20, random_state=seed % 2**32).fit_predict(np.asarray(features))
     return functional.one_hot(torch.from_numpy(labels).long(), components).double()
 
@@ -201,7 +230,7 @@ def _log_joint(mixture: TabularMixture, parts: _Rows) -> Tensor:
     means = mixture.shown_means
     of_shown = -0.5 * means.square() * inverse + 0.5 * inverse.log() - 0.5 * math.log(2 * math.pi)
     shown = parts.shown @ (means * inverse).T - 0.5 * parts.shown.square() @ inverse.T + parts.is_shown @ of_shown.T
-    return constant + quadratic + shown + parts.codes @ mixture.log_shares
+    return constant + quadratic + shown + parts.of_codes(mixture.log_shares)
 
 
 def _maximise_(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior: float, least_variance: float) -> None:
@@ -246,8 +275,8 @@ def _scatter(parts: _Rows, responsible: Tensor, means: Tensor, mass: Tensor) -> 
 
 def _shares(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior: float) -> Tensor:
     """``(sum of S, K)``, unnormalised."""
-    counts = parts.codes.T @ responsible
+    counts = parts.counts(responsible, len(mixture.log_shares))
     sizes = torch.tensor(mixture.sizes, dtype=torch.long)
     even = (1 / sizes).repeat_interleave(sizes).to(counts)
-    overall = (parts.codes.sum(0) + even) / (len(parts.codes) + 1)
+    overall = (counts.sum(1) + even) / (len(parts.normal) + 1)
     return counts + prior * overall.unsqueeze(1)

@@ -21,6 +21,7 @@ _FEW = 20  # whole numbers of so few values are ordinal categories
 _ATOM = 0.05  # of the cells: a number that so many share is no draw of a density
 _BEYOND_CHANCE = 10  # rows that share an atom at least
 _IDENTIFIERS = 0.5  # of the rows: text of more values than that names rows
+_LARGEST = 1e100
 _SURELY_FEW = 50  # values that no table has too many of
 
 
@@ -119,6 +120,10 @@ def _column(
     numbers = dates or (seen.dtype.kind in "iuf" and not isinstance(series.dtype, nw.Categorical | nw.Enum))
     if numbers and not np.isfinite(seen.astype(float)).all():
         raise DataError(f"column {name!r} has infinite values; make them missing, or clip them")
+    if numbers and np.abs(seen.astype(float)).max() > _LARGEST:
+        raise DataError(
+            f"column {name!r} has numbers beyond {_LARGEST:g}, whose squares overflow; give it another unit"
+        )
     whole = numbers and not dates and bool((seen == np.floor(seen.astype(float))).all())
     few = whole and len(np.unique(seen)) <= _FEW
     if numbers and order is None and (numeric or not few):
