@@ -8,12 +8,14 @@ Raftery, "Bayesian regularization for normal mixture estimation and model-based 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from torch.nn import functional
 
@@ -208,7 +210,10 @@ def _first_responsible(parts: _Rows, components: int, seed: int) -> Tensor:
     if not features.shape[1]:  # codes alone, and too many for distances
         chosen = torch.randint(components, (len(features),), generator=torch.Generator().manual_seed(seed))
         return functional.one_hot(chosen, components).double()
-    labels = KMeans(components, n_init=1, max_iter=20, random_state=seed % 2**32).fit_predict(np.asarray(features))
+    with warnings.catch_warnings():
+        # of rows with fewer different values than components, some clusters are empty and keep the prior's shape
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = KMeans(components, n_init=1, max_iter=20, random_state=seed % 2**32).fit_predict(np.asarray(features))
     return functional.one_hot(torch.from_numpy(labels).long(), components).double()
 
 
