@@ -64,7 +64,7 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
         *,
         marginal_weight: float = 0.1,
         hidden_layer_sizes: tuple[int, ...] = (256, 256),
-        noise: float = 0.3,
+        noise: float = 0.7,
         n_draws: int = 8,
         max_iter: int = 2000,
         batch_size: int = 128,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,6 +33,8 @@ from .scoring import energies_of, in_blocks
 
 __all__ = ["ClassifierModel", "ClassifierSettings"]
 
+_PENALTIES = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0]  # of logistic regression, as scikit-learn's C
+_PARTS, _MANY_LABELS = 5, 5000
 _FEWEST_TO_TUNE = 50  # held-out labels that a temperature or a best step can be told by
 
 
@@ -41,7 +44,6 @@ class ClassifierSettings:
 
     Args:
         scaling: of the numbers.
-        penalty: of the logistic regression that the logits start from, as scikit-learn's C.
         widths: of the network's layers.
         embedding: length of a category's vector.
         noise, time: of the perturbation; see :meth:`chainfree.tables.TableEncoder.perturbation`.
@@ -53,10 +55,9 @@ class ClassifierSettings:
     """
 
     scaling: Scaling = "bent"
-    penalty: float = 0.1
     widths: tuple[int, ...] = (256, 256)
     embedding: int = 8
-    noise: float = 0.3
+    noise: float = 0.7
     time: float = 0.5
     draws: int = 8
     marginal_weight: float = 0.1
@@ -126,7 +127,7 @@ class ClassifierModel:
         rows, y = encoder.encode(table, generator=generator), torch.from_numpy(labels)
         held, kept = _held_out(y, settings.held_out, generator)
         energy = JointEnergy(_network(encoder, int(y.max()) + 1, settings, seed), int(y.max()) + 1)
-        _start_linear_(energy, rows[kept], y[kept], settings.penalty)
+        _start_linear_(energy, rows[kept], y[kept])
         loss = EnergyDiscrepancy(
             perturbation=encoder.perturbation(noise=settings.noise, time=settings.time), draws=settings.draws
         )
@@ -220,17 +221,27 @@ def _held_out(y: Tensor, share: float, generator: torch.Generator) -> tuple[Tens
     return places, kept.nonzero().flatten()
 
 
-def _start_linear_(energy: JointEnergy, rows: Tensor, y: Tensor, penalty: float) -> None:
+def _start_linear_(energy: JointEnergy, rows: Tensor, y: Tensor) -> None:
     """At a logistic regression of the labelled rows."""
     logits = energy.network
     assert isinstance(logits, Logits)
     known = y >= 0
-    features = logits.linear.features(rows[known])
-    fitted = LogisticRegression(C=penalty, max_iter=1000).fit(features.double().numpy(), y[known].numpy())
+    labels = y[known].numpy()
+    fitted = _logistic_regression(logits.linear.features(rows[known]).double().numpy(), labels)
     coefficients, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
     if energy.classes == 2:  # one logit, of the second class over the first
         coefficients, bias = torch.cat([-coefficients, coefficients]) / 2, torch.cat([-bias, bias]) / 2
     logits.linear.set_(coefficients.T, bias)
+
+
+def _logistic_regression(features: NDArray[np.float64], labels: NDArray[np.int64]) -> Any:
+    """With a penalty that is chosen by the likelihood in parts, where labels are few enough for it to matter."""
+    parts = min(_PARTS, int(np.bincount(labels).min()))
+    if len(labels) > _MANY_LABELS or parts < 2:
+        return LogisticRegression(C=1.0 if len(labels) > _MANY_LABELS else 0.1, max_iter=1000).fit(features, labels)
+    folds = StratifiedKFold(parts, shuffle=True, random_state=0)
+    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": _PENALTIES}, scoring="neg_log_loss", cv=folds)
+    return search.fit(features, labels).best_estimator_
 
 
 def _stream(rows: Tensor, y: Tensor, settings: ClassifierSettings, seed: int, device: torch.device | str) -> Any:
