@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -143,9 +144,9 @@ def require_in_unit_interval(name: str, value: float) -> None:
 
 def require_positive_int(name: str, value: int) -> None:
     """Raise ``ValueError`` unless ``value`` is a whole number above zero."""
-    if not isinstance(value, int):
+    if not isinstance(value, numbers.Integral):  # NumPy's too: searches over settings draw them
         raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
-    _require(name, value, lambda v: v > 0, "a whole number above 0")
+    _require(name, value if isinstance(value, bool) else int(value), lambda v: v > 0, "a whole number above 0")
 
 
 def require_symmetric(name: str, matrix: Tensor) -> None:

@@ -147,3 +147,16 @@ def test_refusals(chainfree: Run) -> None:
         assert ended.status == 2 and message in ended.err, (arguments, ended.err)
     assert not Path("s.csv").exists()
     assert isinstance(load("runs/people-outlier"), EnergyOutlierDetector)
+
+
+def test_digits_of_a_text_column_are_text_in_every_file(chainfree: Run) -> None:
+    codes = ["1", "2", "A"] * 40
+    pd.DataFrame({"code": codes, "x": np.arange(120) % 7}).to_csv("codes.csv", index=False)
+    pd.DataFrame({"code": ["1", "2"], "x": [3, 4]}).to_csv("digits.csv", index=False)
+    assert chainfree("train", "--data", "codes.csv", "--task", "density", "--steps", "5").status == 0
+    assert chainfree("score", "runs/codes-density", "digits.csv", "--out", "scores.csv").status == 0
+    scores = pd.read_csv("scores.csv")["log_density"]
+    estimator: Any = load("runs/codes-density")
+    expected = estimator.score_samples(pd.DataFrame({"code": ["1", "2"], "x": [3, 4]}))
+    np.testing.assert_allclose(scores, expected)
+    assert (scores > -6).all()

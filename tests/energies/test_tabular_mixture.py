@@ -147,3 +147,33 @@ def test_refusals() -> None:
             shown_scales=torch.zeros(1, 0),
             shares=torch.zeros(0, 1),
         )
+
+
+def test_cells_that_are_not_fixed_may_be_anything() -> None:
+    mixture = TabularMixture([None, 2], components=2, states={0: 1}).set_(
+        weights=torch.tensor([0.01, 0.99]),
+        means=torch.zeros(2, 0),
+        covariances=torch.zeros(2, 0, 0),
+        shown_means=torch.tensor([[-50.0], [50.0]]),
+        shown_scales=torch.ones(2, 1),
+        shares=torch.tensor([[1.0, 1.0], [1e-9, 1e-9]]),
+    )
+    rows = torch.tensor([[torch.nan, 0.0]]).repeat(2000, 1)
+    drawn = mixture.sample_given(
+        rows, torch.zeros(2000, 2, dtype=torch.bool), generator=torch.Generator().manual_seed(0)
+    )
+    assert float(drawn[:, 0].mean()) == pytest.approx(49.0, abs=1.0)
+
+
+def test_reserved_codes_are_never_drawn() -> None:
+    mixture = TabularMixture([4, None], components=2, reserved={0: 2})
+    assert float(mixture.sample(2000)[:, 0].max()) == 1.0
+    assert float(mixture.log_prob(torch.tensor([[3.0, 0.0]]))) > -10
+
+
+def test_draws_of_many_numbers_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = _mixture()
+    monkeypatch.setattr("chainfree.energies.tabular_mixture._MOST_ENTRIES", 300)
+    drawn = mixture.sample(5000, generator=torch.Generator().manual_seed(0))
+    truth = mixture.log_weights.exp() @ mixture.means
+    torch.testing.assert_close(drawn[:, :2].mean(0), truth, atol=0.12, rtol=0)

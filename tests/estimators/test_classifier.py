@@ -75,3 +75,18 @@ def test_refusals() -> None:
         JointEnergyClassifier().fit(frame, ["yes"] * 50)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         JointEnergyClassifier().fit(frame, y[:40])
+
+
+def test_classes_of_numbers_may_be_none_too() -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.array([1 if x > 0 else 0 for x in rows[:, 0]], dtype=object)
+    y[30:] = None
+    classifier = JointEnergyClassifier(hidden_layer_sizes=(8,), max_iter=10, random_state=0).fit(rows, y)
+    assert classifier.classes_.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0])
+def test_a_fraction_is_one(fraction: float) -> None:
+    frame, y = _people(50, 0)
+    with pytest.raises(ValueError, match=r"validation_fraction must be a number in \[0, 1\)"):
+        JointEnergyClassifier(validation_fraction=fraction).fit(frame, y)

@@ -154,3 +154,12 @@ def test_cells_that_were_never_seen_are_scored_low(scorer: TableEstimator[Any]) 
     new = pd.DataFrame({"a": ["x", "z", None], "b": [0.0, 0.0, 0.0]})
     known, unseen, missing = fitted.score_samples(new)
     assert unseen < known - 2 and missing < known - 2
+
+
+def test_settings_may_be_numpys(small: TableEstimator[Any], tmp_path: Path) -> None:
+    """Searches over settings draw them so."""
+    frame = people()
+    small.set_params(max_iter=np.int64(4), batch_size=np.int64(32), random_state=np.int64(3))
+    small.fit(frame, LABELS).save(tmp_path / "saved")
+    again = type(small).load(tmp_path / "saved")
+    assert again.get_params() == small.get_params() and answer(again, frame) == answer(small, frame)

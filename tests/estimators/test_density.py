@@ -119,3 +119,23 @@ def test_an_array_comes_back_as_an_array() -> None:
     np.testing.assert_allclose(drawn[:, 1], 0.5, rtol=1e-6)
     truth = stats.multivariate_normal(rows.mean(0), np.cov(rows.T)).logpdf(rows)
     np.testing.assert_allclose(density.score_samples(rows), truth, atol=0.5)
+
+
+def test_short_trainings_count() -> None:
+    """The last step is looked at, whatever their number."""
+    density = EnergyDensity(n_components=1, hidden_layer_sizes=(32,), max_iter=70, learning_rate=3e-3, random_state=0)
+    model = density.fit(_towns(1500, 0)).model_
+    assert model.held_out is not None and model.held_out_base is not None and model.held_out > model.held_out_base
+    held = model.held_out  # with the log Z that scores have
+    assert np.isfinite(held) and model.log_z.value != 0.0
+
+
+def test_what_is_given_comes_back_to_the_last_digit() -> None:
+    density = _fitted()
+    assert (density.sample(3, given={"x": 0.1234567890123})["x"] == 0.1234567890123).all()
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0])
+def test_a_fraction_is_one(fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"validation_fraction must be a number in \[0, 1\)"):
+        EnergyDensity(validation_fraction=fraction).fit(_towns(50, 0))

@@ -10,7 +10,7 @@ import pytest
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, SimpleImputer
 
-from chainfree.estimators import EnergyImputer
+from chainfree.estimators import EnergyImputer, EnergySynthesizer
 
 SETTINGS = {"n_components": 8, "hidden_layer_sizes": (64, 64), "max_iter": 400, "random_state": 0}
 
@@ -124,3 +124,20 @@ def test_refusals() -> None:
         EnergyImputer().fit(_people(20, 0).assign(town=None))
     with pytest.raises(ValueError, match="n_completions must be a whole number above 0, got 0"):
         _fitted().completions(_people(5, 0), n_completions=0)
+
+
+def test_no_hole_is_left_and_none_is_made() -> None:
+    """Codes that no row has keep a small probability for rows that do, and are never drawn."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({name: rng.choice(list("xyz"), 60) for name in "abc"} | {"d": rng.normal(size=60)})
+    imputer = EnergyImputer(n_components=4, n_rounds=1, max_iter=0, random_state=0).fit(_with_holes(frame, 0.2, 0))
+    for table in imputer.completions(_with_holes(pd.concat([frame] * 5), 0.5, 1), n_completions=20, random_state=0):
+        assert not table.isna().any().any()
+    made = EnergySynthesizer(n_components=4, max_iter=0, random_state=0).fit(frame).sample(20_000, random_state=0)
+    assert not made.isna().any().any()
+
+
+def test_days_are_filled_by_days() -> None:
+    days = pd.Series(pd.date_range("2020-01-01", periods=200)).where(np.arange(200) % 5 > 0)
+    filled = EnergyImputer(n_components=2, max_iter=0, random_state=0).fit_transform(pd.DataFrame({"day": days}))
+    assert (filled["day"].dt.normalize() == filled["day"]).all()

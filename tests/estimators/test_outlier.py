@@ -100,3 +100,16 @@ def test_wide_tables_have_fewer_components() -> None:
     detector = EnergyOutlierDetector(component_counts=(20,), max_iter=0, random_state=0).fit(rows)
     assert [m.components for m in detector.model_.mixtures] == [8, 8, 8]
     assert np.isfinite(detector.score_samples(rows[:3])).all()
+
+
+def test_a_category_of_kept_out_rows_alone_is_as_strange_as_a_new_one() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=200), "b": "usual"})
+    frame.loc[:5, "b"] = [f"rare {i}" for i in range(6)]
+    detector = EnergyOutlierDetector(component_counts=(2,), max_iter=5, random_state=0).fit(frame)
+    known = set(detector.model_.encoder.schema.columns[1].values)  # type: ignore[union-attr]
+    kept_out = [name for name in frame["b"][:6] if name not in known]
+    assert kept_out  # else this shows nothing
+    new = frame.iloc[[10, 10, 10]].assign(b=["usual", kept_out[0], "never seen"])
+    usual, theirs, never = detector.score_samples(new)
+    assert theirs == never < usual - 2

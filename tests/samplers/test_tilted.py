@@ -78,3 +78,9 @@ def test_refusals() -> None:
         wild.network.get_submodule("layer").weight.fill_(torch.inf)
     with pytest.raises(ValueError, match="the tilt is not finite on draws of its base"):
         sample_tilted(wild, 3)
+
+
+def test_gradients_stay_on_for_whoever_asks() -> None:
+    parts = weighted_given(_energy(), torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.bool), proposals=4)
+    next(parts)
+    assert torch.is_grad_enabled()

@@ -268,3 +268,44 @@ def test_an_energy_of_a_table_with_missing_cells_is_learned() -> None:
     means = (mass[:, :, 0] * places).sum(1) / shares[:, 0]
     scaled = torch.from_numpy(encoder.encode(pd.DataFrame({"town": ["Ulm"] * 2, "income": [-1.0, 2.0]})).numpy()[:, 1])
     torch.testing.assert_close(means, scaled, atol=0.08, rtol=0)
+
+
+def test_kinds_that_change_are_refused() -> None:
+    """Digits that a file's part holds alone are numbers to whoever reads it."""
+    frame = pd.DataFrame({"c": ["1", "2", "A"] * 10, "member": [True, False, True] * 10})
+    encoder = _fitted(frame, reserve=True)
+    with pytest.raises(DataError, match="'c' held text and holds numbers now; make it what it was"):
+        encoder.encode(frame.assign(c=1))
+    with pytest.raises(DataError, match="'member' held booleans and holds text now"):
+        encoder.encode(frame.assign(member="yes"))
+    assert (encoder.encode(frame.assign(c=None))[:, 0] == 3).all()
+
+
+def test_decimals_are_numbers_and_durations_are_refused() -> None:
+    import decimal
+
+    import pyarrow
+
+    cells = [decimal.Decimal(f"{place}.25") for place in range(50)]
+    table = pyarrow.table({"price": pyarrow.array(cells, pyarrow.decimal128(10, 2))})
+    schema = Schema.infer(table)
+    assert isinstance(schema.columns[0], NumberColumn) and schema.columns[0].high == 49.25
+    TableEncoder(schema).fit(table).encode(table)
+    with pytest.raises(DataError, match="'wait' holds Duration"):
+        Schema.infer(pd.DataFrame({"wait": pd.to_timedelta(np.arange(30) ** 2, unit="min")}))
+
+
+def test_whole_numbers_and_days_stay_so_however_far_draws_go() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"w": np.floor(np.exp(rng.normal(30, 6, 400))), "day": pd.date_range("2020-01-01", periods=400)}
+    )
+    encoder = _fitted(frame, scaling="bent")
+    back = encoder.decode(torch.tensor([[40.0, 0.1], [-40.0, 30.0], [0.0, -30.0]]))
+    assert abs(int(back["w"][0])) == 2**62 or int(back["w"][0]) > frame["w"].max()
+    assert (back["day"].dt.normalize() == back["day"]).all()
+
+
+def test_small_units_are_units() -> None:
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=100) * 1e-13})
+    assert float(_fitted(frame, scaling="standard").encode(frame).std()) == pytest.approx(1.0, abs=0.02)

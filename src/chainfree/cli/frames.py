@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,15 +31,27 @@ def read_frame(path: str, *, drop: tuple[str, ...] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
-    frame = pd.concat(list(read_parts(path)), ignore_index=True)
+    if _kind(path, _READ) == ".parquet":
+        parts = list(read_parts(path))
+        if not parts:
+            raise DataError(f"{path} has no rows; give at least one")
+        frame = pd.concat(parts, ignore_index=True)
+    else:
+        # types by all of the file
+        frame = next(iter(read_parts(path, at_once=None)))
     unknown = [name for name in drop if name not in frame.columns]
     if unknown:
         raise DataError(f"{path} has no column {unknown[0]!r} to drop; it has {', '.join(map(str, frame.columns))}")
     return frame.drop(columns=list(drop))
 
 
-def read_parts(path: str) -> Iterator[pd.DataFrame]:
+def read_parts(path: str, *, text: Sequence[str] = (), at_once: int | None = -1) -> Iterator[pd.DataFrame]:
     """A file's rows, a hundred thousand at a time.
+
+    Args:
+        path: of the file.
+        text: columns that are text whatever they look like: a part of a file may hold digits alone.
+        at_once: rows of a part; ``None`` for all.
 
     Raises:
         DataError: it cannot be read.
@@ -57,7 +69,11 @@ def read_parts(path: str) -> Iterator[pd.DataFrame]:
                 yield batch.to_pandas()
             return
         found = False
-        with pd.read_csv(path, chunksize=_PART, skipinitialspace=True) as parts:
+        types = dict.fromkeys(text, "str")
+        if at_once is None:
+            yield _with_rows(pd.read_csv(path, skipinitialspace=True, low_memory=False, dtype=types), path)
+            return
+        with pd.read_csv(path, chunksize=_PART, skipinitialspace=True, dtype=types) as parts:
             for part in parts:
                 found = found or len(part) > 0
                 yield part
@@ -67,6 +83,12 @@ def read_parts(path: str) -> Iterator[pd.DataFrame]:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is no table that can be read: {one_line(error)}") from error
+
+
+def _with_rows(frame: pd.DataFrame, path: str) -> pd.DataFrame:
+    if not len(frame):
+        raise DataError(f"{path} has a header and no rows; give at least one")
+    return frame
 
 
 class TableWriter:

@@ -99,7 +99,7 @@ def score_table(run: str, data: str, out: str) -> int:
     if task not in ("outlier", "density", "classifier"):
         raise UsageError(f"{run} holds a {type(estimator).__name__}, which scores nothing; see chainfree {task} --help")
     with writing_table(out) as writer:
-        for part in read_parts(data):
+        for part in read_parts(data, text=_text_columns(estimator)):
             writer.write(_scores(estimator, task, _of_columns(part, estimator, data)))
         rows = writer.rows
     print(f"{rows:,} rows scored to {out}")  # noqa: T201
@@ -121,7 +121,7 @@ def impute(run: str, data: str, out: str) -> int:
         raise UsageError(f"{run} holds a {type(estimator).__name__}; train one with --task impute")
     filled = 0
     with writing_table(out) as writer:
-        for part in read_parts(data):
+        for part in read_parts(data, text=_text_columns(estimator)):
             own = _of_columns(part, estimator, data)
             done = estimator.transform(own)
             filled += int(own.isna().to_numpy().sum())
@@ -186,6 +186,14 @@ def _scores(estimator: Any, task: str, frame: pd.DataFrame) -> pd.DataFrame:
     answers = {"prediction": estimator.classes_[probabilities.argmax(1)]}
     by_class = {f"p({name})": probabilities[:, place] for place, name in enumerate(estimator.classes_)}
     return pd.DataFrame({**answers, **by_class})
+
+
+def _text_columns(estimator: Any) -> list[str]:
+    """Columns whose categories are text."""
+    from ..tables import CategoryColumn
+
+    columns = estimator.model_.encoder.schema.columns
+    return [c.name for c in columns if isinstance(c, CategoryColumn) and isinstance(c.values[0], str)]
 
 
 def _of_columns(part: pd.DataFrame, estimator: Any, data: str) -> pd.DataFrame:

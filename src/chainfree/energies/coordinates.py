@@ -60,7 +60,7 @@ class Coordinates(nn.Module):
         centred = rows - rows.nanmean(0)
         deviation = centred.square().nanmean(0).sqrt()
         largest = rows.abs().nan_to_num(0.0).amax(0)
-        constant = (~(deviation > 1e-12 * (1 + largest))).nonzero().flatten().tolist()
+        constant = (~(deviation > 1e-12 * largest)).nonzero().flatten().tolist()
         if constant:
             called = ", ".join(repr(names[i]) if names else str(i) for i in constant)
             raise ValueError(f"constant features have no density: {called}; drop them")

@@ -18,6 +18,8 @@ from .analytic.mixture import whitened_distances, whitening
 
 __all__ = ["TabularMixture"]
 
+_MOST_ENTRIES = 1 << 24  # of what is gathered for draws at a time
+
 
 class TabularMixture(AnalyticEnergy):
     r""":math:`p(x) = \sum_k \pi_k\, N(x_{num}; \mu_k, \Sigma_k) \prod_h p_k(x_h, s_h) \prod_j \theta_{kj}(x_j)`, normalised.
@@ -34,6 +36,8 @@ class TabularMixture(AnalyticEnergy):
         components: K.
         states: which column of codes says whether a number is hidden, by the number's place; as
             :attr:`chainfree.tables.TableEncoder.states`.
+        reserved: how many of a column's last codes no draw has, by its place; as
+            :attr:`chainfree.tables.TableEncoder.reserved`. They keep their small probability for rows that have them.
 
     Raises:
         ValueError: no columns or components.
@@ -43,7 +47,14 @@ class TabularMixture(AnalyticEnergy):
     (torch.Size([5, 2]), tensor([0.1330]))
     """
 
-    def __init__(self, columns: Sequence[int | None], *, components: int, states: Mapping[int, int] = {}) -> None:
+    def __init__(
+        self,
+        columns: Sequence[int | None],
+        *,
+        components: int,
+        states: Mapping[int, int] = {},
+        reserved: Mapping[int, int] = {},
+    ) -> None:
         if not columns or components < 1:
             raise ValueError(f"a mixture has columns and components, got {len(columns)} and {components}")
         super().__init__(len(columns), log_z=0.0)
@@ -52,6 +63,7 @@ class TabularMixture(AnalyticEnergy):
         self.normal = [place for place, size in enumerate(columns) if size is None and place not in states]
         self.codes = [place for place, size in enumerate(columns) if size is not None]
         self.sizes = [size for size in columns if size is not None]
+        self.drawn = [size - reserved.get(place, 0) for place, size in enumerate(columns) if size is not None]
         self.starts = [sum(self.sizes[:place]) for place in range(len(self.sizes))]
         width, hideable = len(self.normal), len(self.hideable)
         self.log_weights: Tensor
@@ -176,7 +188,9 @@ class TabularMixture(AnalyticEnergy):
         away = torch.where(hidden, values, (values - self.shown_means) / self.shown_scales)
         log_scales = torch.where(hidden, 0.0, self.shown_scales.log())
         terms = -0.5 * away.square() - log_scales - 0.5 * math.log(2 * math.pi)
-        return (terms if fixed is None else terms * fixed[:, self.hideable].unsqueeze(1)).sum(2)
+        if fixed is not None:
+            terms = torch.where(fixed[:, self.hideable].unsqueeze(1), terms, 0.0)  # others may be anything, NaN too
+        return terms.sum(2)
 
     def _log_codes(self, x: Tensor, fixed: Tensor | None = None) -> Tensor:
         if not self.codes:
@@ -210,12 +224,15 @@ class TabularMixture(AnalyticEnergy):
         return torch.where(known, x, moved)
 
     def _sample_of(self, component: Tensor, generator: torch.Generator | None) -> Tensor:
+        at_once = max(1, _MOST_ENTRIES // max(1, len(self.normal) ** 2, *self.sizes))
+        if len(component) > at_once:  # a matrix and a row of shares for every draw
+            return torch.cat([self._sample_of(part, generator) for part in component.split(at_once)])
         n = len(component)
         x = self.means.new_zeros(n, self.dim)
         if self.normal:
             noise = self._normal(n, len(self.normal), like=self.means, generator=generator)
             x[:, self.normal] = self.means[component] + torch.einsum("nij,nj->ni", self.factors[component], noise)
-        for place, start, size in zip(self.codes, self.starts, self.sizes, strict=True):
+        for place, start, size in zip(self.codes, self.starts, self.drawn, strict=True):
             x[:, place] = _categorical(self.log_shares[start : start + size].T[component], generator).to(x)
         if self.hideable:
             noise = self._normal(n, len(self.hideable), like=self.means, generator=generator)

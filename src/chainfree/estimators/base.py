@@ -19,6 +19,7 @@ from ..engine.atomic import write_text
 from ..engine.callbacks import Callback, Progress
 from ..tables import Schema
 from .frames import form_of, infer_schema, read_table
+from .plain import as_json
 
 __all__ = ["TableEstimator", "TableModel"]
 
@@ -88,13 +89,11 @@ class TableEstimator(BaseEstimator, Generic[Model]):
         """
         check_is_fitted(self)
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model_.save(folder)
         parameters = {
             name: value.to_dict() if isinstance(value, Schema) else value
             for name, value in self.get_params(deep=False).items()
         }
-        if not isinstance(parameters["random_state"], int | None):
+        if not isinstance(parameters["random_state"], int | np.integer | None):
             parameters["random_state"] = None  # a generator's state is no setting
         record = {
             "estimator": type(self).__name__,
@@ -105,7 +104,10 @@ class TableEstimator(BaseEstimator, Generic[Model]):
             "form": self._form,
             "more": self._to_save(),
         }
-        write_text(folder / "estimator.json", json.dumps(record, indent=1))
+        text = as_json(record, indent=1)  # what cannot be written leaves no half of a folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model_.save(folder)
+        write_text(folder / "estimator.json", text)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -143,10 +145,10 @@ class TableEstimator(BaseEstimator, Generic[Model]):
     def _take_up(self, more: dict[str, Any]) -> None:
         """What :meth:`_to_save` gave."""
 
-    def _read_to_fit(self, X: Any, *, atoms: bool = True) -> tuple[Any, Schema]:
+    def _read_to_fit(self, X: Any) -> tuple[Any, Schema]:
         table = read_table(self, X, reset=True, least_rows=_FEWEST_ROWS)
         self._form = form_of(X)
-        return table, self.schema if self.schema is not None else infer_schema(X, table, atoms=atoms)
+        return table, self.schema if self.schema is not None else infer_schema(X, table)
 
     def _read(self, X: Any) -> Any:
         check_is_fitted(self)

@@ -95,7 +95,8 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
 
         Args:
             X: table.
-            y: classes, ``(N,)``; -1, NaN or ``None`` where there is none.
+            y: classes, ``(N,)``; -1, NaN or ``None`` where there is none. Where all are -1 or one other number, these two
+                are the classes.
 
         Raises:
             ValueError: a table or classes that cannot be read, fewer than two classes, or a setting out of its range.
@@ -152,7 +153,7 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
         unknown = np.asarray(pd.isna(values))
         if values.dtype.kind in "if":
             unknown = unknown | (values == -1) & _has_others(values, unknown)
-        known = values[~unknown]
+        known = np.array(values[~unknown].tolist())  # of objects with holes, what they are without these
         if not len(known):
             raise ValueError("no row has a label; give y a class in some rows")
         check_classification_targets(known)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..batches import ArrayBatches
+from ..checks import require_in_unit_interval
 from ..energies import JointEnergy, TabularLinear, TabularMLP
 from ..energies.layers import zero_last_layer_
 from ..engine import Cosine, Engine, OptimizerSettings
@@ -29,6 +30,7 @@ from ..objectives import Joint
 from ..semi_supervised import semi_supervised_batches
 from ..tables import Scaling, Schema, TableEncoder
 from .networks import table_network
+from .plain import as_json
 from .scoring import energies_of, in_blocks
 
 __all__ = ["ClassifierModel", "ClassifierSettings"]
@@ -122,10 +124,14 @@ class ClassifierModel:
             TrainingDivergedError: as :meth:`chainfree.Engine.fit`.
             KeyboardInterrupt: SIGINT or SIGTERM came.
         """
+        require_in_unit_interval("validation_fraction", settings.held_out)
         generator = torch.Generator().manual_seed(seed)
         encoder = TableEncoder(schema, scaling=settings.scaling, reserve=True).fit(table)
         rows, y = encoder.encode(table, generator=generator), torch.from_numpy(labels)
         held, kept = _held_out(y, settings.held_out, generator)
+        tuned = len(held) >= _FEWEST_TO_TUNE
+        if not tuned:  # labels are few: none is put aside that could tell nothing
+            held, kept = held[:0], torch.arange(len(y))
         energy = JointEnergy(_network(encoder, int(y.max()) + 1, settings, seed), int(y.max()) + 1)
         _start_linear_(energy, rows[kept], y[kept])
         loss = EnergyDiscrepancy(
@@ -133,7 +139,6 @@ class ClassifierModel:
         )
         marginal = loss if settings.marginal_weight > 0 else None
         watchers = list(callbacks)
-        tuned = len(held) >= _FEWEST_TO_TUNE
         if tuned:
             held_x, held_y = rows[held].to(device), y[held].to(device)
 
@@ -189,7 +194,7 @@ class ClassifierModel:
             "temperature": self.temperature,
             "steps": self.steps,
         }
-        write_text(folder / "table.json", json.dumps(record))
+        write_text(folder / "table.json", as_json(record))
 
     @classmethod
     def load(cls, folder: Path) -> ClassifierModel:

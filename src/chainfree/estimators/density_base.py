@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from sklearn.utils.validation import check_is_fitted
 
-from ..tables import Schema
+from ..tables import NumberColumn, Schema
+from ..tables.series import number_series
 from .base import TableEstimator
 from .density_model import DensityModel, DensitySettings
 from .frames import in_form
@@ -113,4 +114,10 @@ class DensityEstimator(TableEstimator[DensityModel]):
             rows = self.model_.complete(
                 row.repeat(n_samples, 1), fixed.repeat(n_samples, 1), proposals=n_proposals, generator=generator
             )
-        return in_form(self.model_.encoder.decode(rows), self._form)
+        table = self.model_.encoder.decode(rows)
+        for column in self.model_.encoder.schema.columns:
+            # to the last digit, which the tensors do not keep
+            if isinstance(column, NumberColumn) and not column.dates and (given or {}).get(column.name) is not None:
+                table[column.name] = float((given or {})[column.name])
+                table[column.name] = number_series(column, table[column.name].to_numpy())
+        return in_form(table, self._form)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import require_in_unit_interval
 from ..energies import TabularMixture, Tilted
 from ..engine.atomic import write_text
 from ..engine.callbacks import Callback
@@ -20,6 +21,7 @@ from ..fitting import fit_tabular_mixture, fit_tilted
 from ..samplers import sample_tilted, sample_tilted_given
 from ..tables import Scaling, Schema, TableEncoder
 from .networks import table_network
+from .plain import as_json
 from .scoring import energies_of
 
 __all__ = ["DensityModel", "DensitySettings"]
@@ -101,16 +103,18 @@ class DensityModel:
             DataError: what the encoder refuses.
             TrainingDivergedError: as :meth:`chainfree.Engine.fit`.
         """
+        require_in_unit_interval("validation_fraction", settings.held_out)
         generator = torch.Generator().manual_seed(seed)
         encoder = TableEncoder(schema, scaling=settings.scaling, reserve=settings.reserve).fit(table)
         rows = encoder.encode(table, generator=generator)
         order = torch.randperm(len(rows), generator=generator)
-        count = round(settings.held_out * len(rows))
+        count = round(settings.held_out * len(rows)) if settings.steps else 0
         held, kept = rows[order[:count]], rows[order[count:]]
         base = fit_tabular_mixture(
             kept,
             encoder.sizes,
             states=encoder.states,
+            reserved=encoder.reserved,
             components=settings.components,
             most_components=settings.most_components,
             prior_rows=settings.prior_rows,
@@ -182,7 +186,7 @@ class DensityModel:
             "held_out_base": self.held_out_base,
             "steps": self.steps,
         }
-        write_text(folder / "table.json", json.dumps(record))
+        write_text(folder / "table.json", as_json(record))
 
     @classmethod
     def load(cls, folder: Path) -> DensityModel:
@@ -195,7 +199,9 @@ class DensityModel:
         encoder = TableEncoder.from_dict(record["encoder"])
         given = dict(record["settings"])
         settings = DensitySettings(**{**given, "widths": tuple(given["widths"])})
-        base = TabularMixture(encoder.sizes, components=record["components"], states=encoder.states)
+        base = TabularMixture(
+            encoder.sizes, components=record["components"], states=encoder.states, reserved=encoder.reserved
+        )
         energy = (
             Tilted(base, table_network(encoder, widths=settings.widths, embedding=settings.embedding, seed=0))
             .eval()

@@ -59,7 +59,7 @@ def read_table(estimator: BaseEstimator, X: Any, *, reset: bool, least_rows: int
     return pd.DataFrame(values, columns=_places(values.shape[1]) if names is None else names)
 
 
-def infer_schema(X: Any, frame: Any, *, atoms: bool) -> Schema:
+def infer_schema(X: Any, frame: Any, *, atoms: bool = True) -> Schema:
     """Of a frame by its types and values; arrays hold numbers."""
     return Schema.infer(frame, numeric=() if is_frame(X) else list(frame.columns), atoms=atoms)
 

@@ -14,7 +14,7 @@ from ..datasets import DataError
 from ..evaluation import conformal_p_values, conformal_threshold
 from ..tables import Schema
 from .base import TableEstimator
-from .frames import in_form, take
+from .frames import in_form, infer_schema, take
 from .outlier_model import OutlierModel, OutlierSettings
 
 __all__ = ["EnergyOutlierDetector"]
@@ -117,15 +117,19 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
             raise ValueError(f"level must be above 0 and below 1, got {self.level!r}")
         if not 0 < self.calibration_fraction < 1:
             raise ValueError(f"calibration_fraction must be above 0 and below 1, got {self.calibration_fraction!r}")
-        table, schema = self._read_to_fit(X, atoms=False)
+        table, schema = self._read_to_fit(X)
         if len(table) < _FEWEST_ROWS:
             raise DataError(f"the table has {len(table)} rows; give at least {_FEWEST_ROWS}")
         seed = self._seed()
         # rows are drawn, not cut: tables come in some order
         order = np.random.default_rng(seed).permutation(len(table))
         kept_out = min(max(1, round(self.calibration_fraction * len(table))), len(table) - 2)
+        fitted = take(table, order[kept_out:])
+        if self.schema is None:
+            # a row that is kept out must be as strange as a new one: its categories are not among the known
+            schema = schema.with_holes_in(infer_schema(X, fitted, atoms=False))
         self.model_ = OutlierModel.fit(
-            take(table, order[kept_out:]),
+            fitted,
             schema,
             OutlierSettings(
                 components=tuple(self.component_counts),

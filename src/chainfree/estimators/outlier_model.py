@@ -25,6 +25,7 @@ from ..perturbations import Perturbation
 from ..tables import Scaling, Schema, TableEncoder
 from ..typing import Energy, LossOutput
 from .networks import table_network
+from .plain import as_json
 from .scoring import energies_of
 
 __all__ = ["OutlierModel", "OutlierSettings"]
@@ -33,6 +34,7 @@ _FEWEST_ROWS = 5  # of a component
 _ROWS_AT_ONCE = 8192
 _PERTURBED_TIMES = 4
 _ITERATIONS = 30
+_ROWS_EXPLAINED = 1024  # at a time
 _MOST_COVARIANCES = 20_000_000  # entries of all components' together, for wide tables
 
 
@@ -114,6 +116,7 @@ class OutlierModel:
                 rows,
                 encoder.sizes,
                 states=encoder.states,
+                reserved=encoder.reserved,
                 components=size,
                 prior_rows=settings.prior_rows,
                 least_variance=settings.least_variance,
@@ -129,8 +132,11 @@ class OutlierModel:
             return cls(encoder, energy, settings, 0)
         perturbation = encoder.perturbation(noise=settings.noise, time=settings.time)
         turns = -(-settings.steps * settings.batch // len(rows))  # that every row has in training
+        seen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[
+            : settings.steps * settings.batch
+        ]
         contrasts = _contrasts(
-            rows,
+            rows[seen],
             energy,
             perturbation,
             draws=settings.draws,
@@ -179,7 +185,10 @@ class OutlierModel:
 
         The draws are the largest mixture's. A negative number is of a cell that is likelier than most that could be there.
         """
-        rows = self.encoder.encode(table)
+        encoded = self.encoder.encode(table)
+        return torch.cat([self._contributions(rows, draws, generator) for rows in encoded.split(_ROWS_EXPLAINED)])
+
+    def _contributions(self, rows: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         here, mixture = self.of_rows(rows), self.mixtures[-1]
         found = []
         for name in self.encoder.schema.names:
@@ -202,7 +211,7 @@ class OutlierModel:
             "components": [mixture.components for mixture in self.mixtures],
             "steps": self.steps,
         }
-        write_text(folder / "table.json", json.dumps(record))
+        write_text(folder / "table.json", as_json(record))
 
     @classmethod
     def load(cls, folder: Path) -> OutlierModel:
@@ -216,7 +225,8 @@ class OutlierModel:
         given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()}
         settings = OutlierSettings(**given)
         mixtures = [
-            TabularMixture(encoder.sizes, components=size, states=encoder.states) for size in record["components"]
+            TabularMixture(encoder.sizes, components=size, states=encoder.states, reserved=encoder.reserved)
+            for size in record["components"]
         ]
         energy = _energy(mixtures, _network(encoder, settings, 0)).eval().requires_grad_(False)
         load_weights(folder / "energy.safetensors", energy)

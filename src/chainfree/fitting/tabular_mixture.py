@@ -29,6 +29,7 @@ _GAIN = 1e-4  # nats a row: an iteration that gains less is the last
 _DENSE_LIMIT = 1024  # codes up to which indicators of all are kept, for the same reason
 _FLAT_LIMIT = 64  # numbers up to which all their products are kept: time for a component is then one matrix product
 _PATIENCE = 2  # sizes that gain nothing, before the search ends
+_MOST_ENTRIES = 1 << 28  # of products and indicators of all rows together, in float64
 _PRIORS = (1.0, 10.0, 100.0)
 _CHOICE_ROWS = 10_000  # that sizes are chosen on
 
@@ -98,6 +99,7 @@ def fit_tabular_mixture(
     columns: Sequence[int | None],
     *,
     states: Mapping[int, int] = {},
+    reserved: Mapping[int, int] = {},
     components: int | None = None,
     most_components: int = 128,
     prior_rows: float | None = None,
@@ -116,11 +118,11 @@ def fit_tabular_mixture(
     copies of the others' shape, which is what a kernel density estimate is made of, and large ones have a shape of their own.
 
     Sizes that are not given are chosen by the log-likelihood of a fifth of the rows, at most 10,000 in all: components double
-    until two sizes in a row gain nothing. The mixture is then fitted to all rows.
+    until two sizes in a row gain nothing. The mixture is then fitted to all rows, or to as many as two gigabytes hold.
 
     Args:
         rows: ``(N, D)``.
-        columns, states: as :class:`chainfree.energies.TabularMixture`.
+        columns, states, reserved: as :class:`chainfree.energies.TabularMixture`.
         components: K, or ``None`` to choose them.
         most_components: that are tried.
         prior_rows: :math:`\nu`, or ``None`` to choose it.
@@ -146,7 +148,8 @@ def fit_tabular_mixture(
     if not len(rows):
         raise ValueError("a mixture is fitted to rows, got none")
     require_finite("rows", rows)
-    fit = _Fit(tuple(columns), dict(states), least_variance, iterations, seed)
+    fit = _Fit(tuple(columns), dict(states), dict(reserved), least_variance, iterations, seed)
+    rows = _as_many_as_fit(rows, columns, seed)
     if components is None or prior_rows is None:
         components, prior_rows = fit.choice(rows, components, most_components, prior_rows)
     return fit.fitted(rows, components, prior_rows)
@@ -158,6 +161,7 @@ class _Fit:
 
     columns: tuple[int | None, ...]
     states: Mapping[int, int]
+    reserved: Mapping[int, int]
     least_variance: float
     iterations: int
     seed: int
@@ -184,7 +188,9 @@ class _Fit:
 
     def fitted(self, rows: Tensor, components: int, prior_rows: float) -> TabularMixture:
         """By expectation maximisation from k-means."""
-        mixture = TabularMixture(self.columns, components=components, states=self.states).double()
+        mixture = TabularMixture(
+            self.columns, components=components, states=self.states, reserved=self.reserved
+        ).double()
         parts = _Rows.of(rows, mixture)
         responsible = _first_responsible(parts, components, self.seed)
         before = -torch.inf
@@ -198,6 +204,17 @@ class _Fit:
             before = now
             responsible = torch.exp(log_joint - log_prob.unsqueeze(1))
         return mixture.float()
+
+
+def _as_many_as_fit(rows: Tensor, columns: Sequence[int | None], seed: int) -> Tensor:
+    """All rows, or so many drawn of them that what is kept of each stays within two gigabytes."""
+    width = sum(size is None for size in columns)
+    codes = sum(size for size in columns if size is not None)
+    kept = (width**2 if width <= _FLAT_LIMIT else width) + (codes if codes <= _DENSE_LIMIT else len(columns))
+    most = max(1, _MOST_ENTRIES // max(1, kept))
+    if len(rows) <= most:
+        return rows
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most]]
 
 
 def _first_responsible(parts: _Rows, components: int, seed: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class TiltedFit:
     Args:
         energy: the base and its tilt, in evaluation mode.
         log_z: by draws of the base.
-        held_out: mean log-likelihood of the held-out rows in nats, or ``None`` without any.
+        held_out: mean log-likelihood of the held-out rows in nats, at the step that was best for them; ``None`` without any.
         held_out_base: the base's.
         steps: of training.
         stopped: why it ended.
@@ -111,11 +110,11 @@ def fit_tilted(
         require_positive_int(name, value)
     require_positive("lr", lr)
     device = torch.device(device)
+    every = steps // -(-steps // every)  # the last look is at the end
     energy = Tilted(base, network).to(device)
     rows = rows.to(device)
     weights = _Weights(energy.base, base_draws, seed, device)
     watchers: list[Callback] = list(callbacks)
-    likelihood: HeldOut | None = None
     of_base: float | None = None
     if held_out is not None:
         held = held_out.to(device)
@@ -145,13 +144,15 @@ def fit_tilted(
     if report.stopped == "interrupted":
         raise KeyboardInterrupt(f"the tilt's fit was stopped by {engine.interrupted_by} at step {report.steps}")
     fitted = engine.averaged(energy)
+    more = _Weights(fitted.base, _MORE_DRAWS * base_draws, seed + 1, device)
+    log_z = more.log_z(fitted.network)
     found: float | None = None
-    if likelihood is not None and of_base is not None:
-        found = -likelihood.best if likelihood.best is not None else -math.inf
-        if found <= of_base:
+    if held_out is not None and of_base is not None:
+        found = of_base - float(_values(fitted.network, held).mean()) - log_z.value
+        if not found > of_base:
             # Tilted sets the last layer to zero
             fitted, found = Tilted(fitted.base, fitted.network).eval().requires_grad_(False), of_base
-    log_z = _Weights(fitted.base, _MORE_DRAWS * base_draws, seed + 1, device).log_z(fitted.network)
+            log_z = more.log_z(fitted.network)
     return TiltedFit(fitted, log_z, found, of_base, report.steps, report.stopped)
 
 

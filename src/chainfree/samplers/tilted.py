@@ -140,7 +140,8 @@ def weighted_given(
             drawn = draw_given(
                 rows.repeat_interleave(proposals, 0), known.repeat_interleave(proposals, 0), generator=generator
             )
-            yield _weighted(energy, drawn.unflatten(0, (len(rows), proposals)))
+            found = _weighted(energy, drawn.unflatten(0, (len(rows), proposals)))
+        yield found  # not within no_grad, which would hold for whoever asks
 
 
 def _weighted(energy: Tilted, proposals: Tensor) -> Proposals:

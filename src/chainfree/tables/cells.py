@@ -44,6 +44,10 @@ def cells(series: nw.Series[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     Raises:
         DataError: text, numbers and booleans in one column, or cells of another kind.
     """
+    if isinstance(series.dtype, nw.Duration | nw.Time):
+        raise DataError(f"column {series.name!r} holds {series.dtype}; make numbers of it")
+    if isinstance(series.dtype, nw.Decimal):
+        series = series.cast(nw.Float64)
     missing = series.is_null().to_numpy().astype(bool)
     if series.dtype.is_temporal():
         return _days(series), missing
@@ -69,9 +73,18 @@ def cells(series: nw.Series[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 
 
 def codes_of(series: nw.Series[Any], known: Sequence[Category]) -> NDArray[np.int64]:
-    """Places of the cells among the known categories, ``(N,)``; one beyond them for missing cells, two for strange ones."""
+    """Places of the cells among the known categories, ``(N,)``; one beyond them for missing cells, two for strange ones.
+
+    Raises:
+        DataError: as :func:`cells`, or text, numbers or booleans where another of these was.
+    """
     values, missing = cells(series)
     absent, strange = len(known), len(known) + 1
+    held = {_kind(type(value)) for value in known}
+    kinds = {"O": "text", "b": "booleans"}
+    holds = kinds.get(values.dtype.kind, "numbers")
+    if holds not in held and not missing.all():
+        raise DataError(f"column {series.name!r} held {held.pop()} and holds {holds} now; make it what it was")
     place = {(type(value) is bool, value): code for code, value in enumerate(known)}
     # one look-up in Python for each distinct cell, not for each cell
     if values.dtype == object:
@@ -95,12 +108,8 @@ def plain(value: Any) -> Category:
 
 
 def _days(series: nw.Series[Any]) -> NDArray[np.float64]:
-    if series.dtype == nw.Duration:
-        microseconds = series.dt.total_microseconds()
-    else:
-        dates = series.cast(nw.Datetime("us")) if series.dtype == nw.Date else series
-        microseconds = dates.dt.timestamp("us")
-    return microseconds.fill_null(0).to_numpy().astype(np.float64) / _DAY
+    dates = series.cast(nw.Datetime("us")) if series.dtype == nw.Date else series
+    return dates.dt.timestamp("us").fill_null(0).to_numpy().astype(np.float64) / _DAY
 
 
 def _kind(cell: type) -> str:

@@ -17,7 +17,7 @@ class NumberColumn:
 
     Args:
         name: of the column.
-        whole: whether all are whole numbers, so that what is made for it is rounded.
+        whole: whether all are whole numbers, or whole days, so that what is made for it is rounded.
         dates: whether they are days since 1970-01-01 UTC, and dates in the table.
         low, high: the least and the greatest seen.
         missing: whether some cells were missing.

@@ -65,7 +65,7 @@ class Report(NamedTuple):
 
 
 class TableEncoder:
-    r"""Numbers scaled, categories as codes, missing cells as a state of their own; the way back is exact.
+    r"""Numbers scaled, categories as codes, missing cells as a state of their own; and back, to seven digits.
 
     A number that may be missing, or that has atoms, has two columns: its value, and a state that says which it is. Where it
     is missing or at an atom the value is hidden: a draw from the standard normal, so a model knows its density there. Add
@@ -102,6 +102,11 @@ class TableEncoder:
     def states(self) -> dict[int, int]:
         """Places of the numbers that may be hidden, and of the columns that say whether they are."""
         return {place - 1: place for place, column in enumerate(self.columns) if column.is_state}
+
+    @property
+    def reserved(self) -> dict[int, int]:
+        """How many of the last codes no fitted row has, by place."""
+        return {place: column.reserved for place, column in enumerate(self.columns) if column.reserved}
 
     def places(self, name: str) -> list[int]:
         """Of the tensors' columns that a table's column has."""

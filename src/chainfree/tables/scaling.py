@@ -60,7 +60,7 @@ class NumberScaler:
             column = column[~column.isnan()].unsqueeze(1)
             if len(column):
                 self._map.loc[place] = column.mean()
-            if len(column) < 2 or column.std() <= 1e-12 * (1 + column.abs().max()):
+            if len(column) < 2 or column.std() <= 1e-12 * column.abs().max():
                 continue
             self._map.scale[place] = column.std(correction=0)
             if self.scaling == "bent" and len(column) >= _FEWEST_TO_BEND:

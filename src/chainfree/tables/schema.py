@@ -83,6 +83,13 @@ class Schema:
         columns = tuple(_column(table[name], orders.get(name), name in numeric, atoms) for name in table.columns)
         return cls(columns)
 
+    def with_holes_in(self, other: Schema) -> Schema:
+        """The other schema, of the same columns, with missing cells where this one has them."""
+        holes = {column.name: column.missing for column in self.columns}
+        return Schema(
+            tuple(dataclasses.replace(column, missing=column.missing or holes[column.name]) for column in other.columns)
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         kinds = {NumberColumn: "number", CategoryColumn: "category"}
@@ -124,8 +131,8 @@ def _column(
         raise DataError(
             f"column {name!r} has numbers beyond {_LARGEST:g}, whose squares overflow; give it another unit"
         )
-    whole = numbers and not dates and bool((seen == np.floor(seen.astype(float))).all())
-    few = whole and len(np.unique(seen)) <= _FEW
+    whole = numbers and bool((seen == np.floor(seen.astype(float))).all())
+    few = whole and not dates and len(np.unique(seen)) <= _FEW
     if numbers and order is None and (numeric or not few):
         return NumberColumn(
             name=name,

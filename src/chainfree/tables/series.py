@@ -13,6 +13,7 @@ __all__ = ["DAY", "EPOCH", "category_series", "number_series"]
 
 EPOCH = np.datetime64("1970-01-01T00:00:00", "us")
 DAY = np.timedelta64(1, "D")
+_LARGEST_INTEGER = 2.0**62
 
 
 def number_series(column: NumberColumn, values: NDArray[np.float64]) -> Any:
@@ -21,10 +22,14 @@ def number_series(column: NumberColumn, values: NDArray[np.float64]) -> Any:
 
     missing = np.isnan(values)
     if column.dates:
-        micro = np.round(np.where(missing, 0.0, values) * 86_400e6).astype(np.int64)
+        days = np.round(values) if column.whole else values
+        span = column.high - column.low + 1.0  # of a draw beyond it no calendar knows
+        days = np.clip(np.where(missing, 0.0, days), column.low - span, column.high + span)
+        micro = np.round(days * 86_400e6).astype(np.int64)
         return pd.Series(EPOCH + micro.astype("timedelta64[us]")).mask(missing)
     if column.whole:
-        whole = pd.Series(np.round(np.where(missing, 0.0, values)).astype(np.int64))
+        rounded = np.round(np.where(missing, 0.0, values)).clip(-_LARGEST_INTEGER, _LARGEST_INTEGER)
+        whole = pd.Series(rounded.astype(np.int64))
         return whole.astype("Int64").mask(missing) if missing.any() else whole
     return pd.Series(values)
 
