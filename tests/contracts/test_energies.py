@@ -29,6 +29,7 @@ from chainfree.energies import (
     ResNet,
     Ring,
     Sum,
+    TabularMixture,
     TabularMLP,
     Telescope,
     Tempered,
@@ -38,6 +39,7 @@ from chainfree.energies import (
 
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "MLP": (lambda: MLP(3), (3,)),
+    "TabularMixture": (lambda: TabularMixture([None, None, None], components=2), (3,)),
     "TabularMLP": (lambda: TabularMLP([None, None, None]), (3,)),  # with codes: tests/energies/test_tabular.py
     "FourierMLP": (lambda: FourierMLP(2), (2,)),
     "NICE": (lambda: NICE(3, width=8), (3,)),
@@ -68,8 +70,9 @@ def test_no_energy_is_left_out() -> None:
         "ClassDensity",
         "Coordinates",
         "TemperedClasses",
+        "TabularLinear",
         "TiltedLogits",
-    }  # a base class, a protocol, a map, a density of rows and classes, logits
+    }  # a base class, a protocol, a map, a density of rows and classes, logits twice
     assert set(energies.__all__) - others == set(CASES)
 
 

@@ -11,8 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from chainfree.engine import TrainingDivergedError
-from chainfree.experiments import JointSearch
-from chainfree.experiments.joint import notes, search, tasks
+from chainfree.experiments import JointSearch, notes
+from chainfree.experiments.joint import search, tasks
 from chainfree.experiments.joint.search import candidates, choice
 from chainfree.experiments.joint.tasks import Task
 from chainfree.objectives import Joint
