@@ -56,9 +56,17 @@ def test_rows_are_made_given_any_columns() -> None:
     assert made["pay"].mean() == pytest.approx(3000, abs=60)
 
 
+def test_numbers_stay_within_the_tables() -> None:
+    table, made = _people(3000, 0), _fitted().sample(3000, random_state=0)
+    for name in ("age", "gain", "pay"):
+        assert table[name].min() <= made[name].min() and made[name].max() <= table[name].max(), name
+    # what is given is given
+    assert (_fitted().sample(3, given={"age": 120})["age"] == 120).all()
+
+
 def test_rows_are_no_copies() -> None:
     table, made = _people(3000, 0), _fitted().sample(3000, random_state=0)
-    own = set(table["pay"].round(6))
+    own = set(table["pay"].round(6)) - {table["pay"].min().round(6), table["pay"].max().round(6)}  # the bounds
     assert not any(pay in own for pay in made["pay"].round(6))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,6 +18,8 @@ __all__ = ["DensityEstimator"]
 
 class DensityEstimator(TableEstimator[DensityModel]):
     """A mixture of a table's rows, tilted by a network."""
+
+    _within: ClassVar[bool] = False  # whether drawn numbers are held to what the table has
 
     _model_class = DensityModel
 
@@ -116,6 +118,8 @@ class DensityEstimator(TableEstimator[DensityModel]):
             )
         table = self.model_.encoder.decode(rows)
         for column in self.model_.encoder.schema.columns:
+            if self._within and isinstance(column, NumberColumn) and not column.dates:
+                table[column.name] = table[column.name].clip(column.low, column.high)
             # to the last digit, which the tensors do not keep
             if isinstance(column, NumberColumn) and not column.dates and (given or {}).get(column.name) is not None:
                 table[column.name] = float((given or {})[column.name])

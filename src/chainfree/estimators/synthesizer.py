@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from sklearn.utils.validation import check_is_fitted
 
 from .density_base import DensityEstimator
@@ -14,7 +16,7 @@ class EnergySynthesizer(DensityEstimator):
 
     The density of :class:`EnergyDensity`: rows are drawn from its mixture and chosen by the network's weights
     (sampling-importance-resampling). No chain, no discriminator, and a condition is met by drawing given it, without
-    rejection.
+    rejection. Numbers beyond the table's least and greatest are taken to these.
 
     Args:
         n_components: of the mixture, or ``None`` to choose at most ``max_components``.
@@ -44,6 +46,8 @@ class EnergySynthesizer(DensityEstimator):
     >>> synthesizer.sample(100, given={"town": "Ulm"}, random_state=0)["town"].unique().tolist()
     ['Ulm']
     """
+
+    _within: ClassVar[bool] = True
 
     @property
     def held_out_gain_(self) -> float | None:
