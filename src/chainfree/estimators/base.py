@@ -19,7 +19,7 @@ from ..engine.atomic import write_text
 from ..engine.callbacks import Callback, Progress
 from ..tables import Schema
 from .frames import form_of, infer_schema, read_table
-from .plain import as_json
+from .plain import as_json, without_lists
 
 __all__ = ["TableEstimator", "TableModel"]
 
@@ -127,9 +127,7 @@ class TableEstimator(BaseEstimator, Generic[Model]):
         parameters = record["parameters"]
         if parameters["schema"] is not None:
             parameters["schema"] = Schema.from_dict(parameters["schema"])
-        for parameter, value in parameters.items():
-            parameters[parameter] = tuple(value) if isinstance(value, list) else value
-        estimator = cls(**parameters)
+        estimator = cls(**without_lists(parameters))
         estimator.model_ = cls._model_class.load(folder)
         estimator.n_features_in_ = record["n_features_in"]
         if record["feature_names_in"] is not None:

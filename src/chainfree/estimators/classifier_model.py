@@ -30,7 +30,7 @@ from ..objectives import Joint
 from ..semi_supervised import semi_supervised_batches
 from ..tables import Scaling, Schema, TableEncoder
 from .networks import table_network
-from .plain import as_json
+from .plain import as_json, without_lists
 from .scoring import energies_of, in_blocks
 
 __all__ = ["ClassifierModel", "ClassifierSettings"]
@@ -205,8 +205,7 @@ class ClassifierModel:
         """
         record: Mapping[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         encoder = TableEncoder.from_dict(record["encoder"])
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()}
-        settings = ClassifierSettings(**given)
+        settings = ClassifierSettings(**without_lists(record["settings"]))
         energy = JointEnergy(_network(encoder, record["classes"], settings, 0), record["classes"])
         energy.eval().requires_grad_(False)
         load_weights(folder / "energy.safetensors", energy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +13,38 @@ from .base import TableEstimator
 from .density_model import DensityModel, DensitySettings
 from .frames import in_form
 
-__all__ = ["DensityEstimator"]
+__all__ = ["DensityEstimator", "density_settings"]
+
+
+class DensityParameters(Protocol):
+    """What an estimator is given that says how its density is fitted."""
+
+    n_components: int | None
+    max_components: int
+    hidden_layer_sizes: tuple[int, ...]
+    noise: float
+    n_draws: int
+    max_iter: int
+    batch_size: int
+    learning_rate: float
+    n_iter_no_change: int | None
+    validation_fraction: float
+
+
+def density_settings(given: DensityParameters) -> DensitySettings:
+    """An estimator's parameters as the model's settings."""
+    return DensitySettings(
+        components=given.n_components,
+        most_components=given.max_components,
+        widths=tuple(given.hidden_layer_sizes),
+        noise=given.noise,
+        draws=given.n_draws,
+        steps=given.max_iter,
+        batch=given.batch_size,
+        lr=given.learning_rate,
+        patience=given.n_iter_no_change,
+        held_out=given.validation_fraction,
+    )
 
 
 class DensityEstimator(TableEstimator[DensityModel]):
@@ -64,22 +95,10 @@ class DensityEstimator(TableEstimator[DensityModel]):
             TrainingDivergedError: training did not come to an end.
         """
         table, schema = self._read_to_fit(X)
-        settings = DensitySettings(
-            components=self.n_components,
-            most_components=self.max_components,
-            widths=tuple(self.hidden_layer_sizes),
-            noise=self.noise,
-            draws=self.n_draws,
-            steps=self.max_iter,
-            batch=self.batch_size,
-            lr=self.learning_rate,
-            patience=self.n_iter_no_change,
-            held_out=self.validation_fraction,
-        )
         self.model_ = DensityModel.fit(
             table,
             schema,
-            settings,
+            density_settings(self),
             seed=self._seed(),
             device=self.device,
             callbacks=self._callbacks(),

@@ -21,7 +21,7 @@ from ..fitting import fit_tabular_mixture, fit_tilted
 from ..samplers import sample_tilted, sample_tilted_given
 from ..tables import Scaling, Schema, TableEncoder
 from .networks import table_network
-from .plain import as_json
+from .plain import as_json, without_lists
 from .scoring import energies_of
 
 __all__ = ["DensityModel", "DensitySettings"]
@@ -197,8 +197,7 @@ class DensityModel:
         """
         record: Mapping[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         encoder = TableEncoder.from_dict(record["encoder"])
-        given = dict(record["settings"])
-        settings = DensitySettings(**{**given, "widths": tuple(given["widths"])})
+        settings = DensitySettings(**without_lists(record["settings"]))
         base = TabularMixture(
             encoder.sizes, components=record["components"], states=encoder.states, reserved=encoder.reserved
         )

@@ -20,7 +20,8 @@ from ..samplers import weighted_given
 from ..tables import CategoryColumn, Column, NumberColumn, Schema
 from ..tables.series import category_series, number_series
 from .base import TableEstimator
-from .density_model import DensityModel, DensitySettings
+from .density_base import density_settings
+from .density_model import DensityModel
 from .frames import as_pandas, form_of, in_form, is_frame
 
 __all__ = ["EnergyImputer"]
@@ -128,7 +129,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         missing = frame.isna().to_numpy()
         generator = torch.Generator().manual_seed(seed)
         filled = _filled_by_columns(frame, np.random.default_rng(seed))
-        last = self._settings()
+        last = density_settings(self)
         alone = dataclasses.replace(last, steps=0, held_out=0.0)
         for turn in range(self.n_rounds if missing.any() else 0):
             model = DensityModel.fit(filled, schema, alone, seed=seed + turn)
@@ -230,20 +231,6 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
             else:
                 filled[column.name] = category_series(column, values_of)
         return pd.DataFrame(filled)
-
-    def _settings(self) -> DensitySettings:
-        return DensitySettings(
-            components=self.n_components,
-            most_components=self.max_components,
-            widths=tuple(self.hidden_layer_sizes),
-            noise=self.noise,
-            draws=self.n_draws,
-            steps=self.max_iter,
-            batch=self.batch_size,
-            lr=self.learning_rate,
-            patience=self.n_iter_no_change,
-            held_out=self.validation_fraction,
-        )
 
 
 def _chosen(votes: Tensor, column: CategoryColumn) -> Tensor:

@@ -25,7 +25,7 @@ from ..perturbations import Perturbation
 from ..tables import Scaling, Schema, TableEncoder
 from ..typing import Energy, LossOutput
 from .networks import table_network
-from .plain import as_json
+from .plain import as_json, without_lists
 from .scoring import energies_of
 
 __all__ = ["OutlierModel", "OutlierSettings"]
@@ -222,8 +222,7 @@ class OutlierModel:
         """
         record: Mapping[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         encoder = TableEncoder.from_dict(record["encoder"])
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()}
-        settings = OutlierSettings(**given)
+        settings = OutlierSettings(**without_lists(record["settings"]))
         mixtures = [
             TabularMixture(encoder.sizes, components=size, states=encoder.states, reserved=encoder.reserved)
             for size in record["components"]

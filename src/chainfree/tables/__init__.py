@@ -1,7 +1,8 @@
 """Tables with columns of every kind, and the way to tensors and back."""
 
 from .columns import Category, CategoryColumn, Column, NumberColumn, Order
-from .encoder import EncodedColumn, Report, TableEncoder
+from .encoded import EncodedColumn
+from .encoder import Report, TableEncoder
 from .scaling import Scaling
 from .schema import Schema
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -13,41 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..checks import require_positive
 from ..datasets import DataError
-from ..perturbations import Gaussian, Mixed, OrderedHeatKernel, Perturbation, UniformHeatKernel
-from .cells import cells, codes_of, plain, table_of
+from ..perturbations import Mixed
+from .cells import cells, codes_of, table_of
 from .columns import CategoryColumn, NumberColumn, Order
+from .encoded import EncodedColumn, perturbation_of
+from .given import given_code, given_state
 from .scaling import NumberScaler, Scaling
 from .schema import Schema
-from .series import DAY, EPOCH, category_series, number_series
+from .series import category_series, number_series
 
-__all__ = ["EncodedColumn", "Report", "TableEncoder"]
-
-
-@dataclass(frozen=True)
-class EncodedColumn:
-    """A column of the tensors.
-
-    Args:
-        name: of the table's column.
-        size: number of codes, or ``None`` for a number.
-        order: of the codes.
-        is_state: whether the codes say what the number of the same name is: 0 one of its density, 1, 2, ... its atoms, the
-            last missing.
-        reserved: the last of the codes, which no fitted row has.
-    """
-
-    name: str
-    size: int | None = None
-    order: Order = "nominal"
-    is_state: bool = False
-    reserved: int = 0
-
-    @property
-    def seen(self) -> int:
-        """Codes that rows may have, from 0 on; 0 for a number."""
-        return 0 if self.size is None else self.size - self.reserved
+__all__ = ["Report", "TableEncoder"]
 
 
 class Report(NamedTuple):
@@ -123,26 +97,7 @@ class TableEncoder:
         Raises:
             ValueError: a setting that is not above 0, or no column that could change.
         """
-        require_positive("noise", noise)
-        require_positive("time", time)
-        numbers = [place for place, column in enumerate(self.columns) if column.size is None]
-        parts: list[tuple[Sequence[int], Perturbation]] = [(numbers, Gaussian(t=noise**2))] if numbers else []
-        nominal = {
-            place: column.seen
-            for place, column in enumerate(self.columns)
-            if column.seen > 1 and column.order == "nominal"
-        }
-        if nominal:
-            parts.append((list(nominal), UniformHeatKernel(categories=tuple(nominal.values()), t=time)))
-        for place, column in enumerate(self.columns):
-            if column.seen > 1 and column.order != "nominal":
-                turns = 1 if column.order == "ordinal" else 2
-                slowest = 2 - 2 * math.cos(turns * math.pi / column.seen)
-                kernel = OrderedHeatKernel(categories=column.seen, order=column.order, t=time / slowest)
-                parts.append(([place], kernel))
-        if not parts:
-            raise ValueError("no column of this table can change; a density of it says nothing")
-        return Mixed(parts=parts, width=len(self.columns))
+        return perturbation_of(self.columns, noise=noise, time=time)
 
     def fit(self, frame: Any) -> TableEncoder:
         """Learn the scales of the numbers.
@@ -229,9 +184,9 @@ class TableEncoder:
                 fixed[:, place : place + width] = True
                 value = given[column.name]
                 if isinstance(column, CategoryColumn):
-                    row[0, place] = _code(column, value)
+                    row[0, place] = given_code(column, value)
                 else:
-                    state, number = _state(column, value)
+                    state, number = given_state(column, value)
                     if state == 0:
                         numbers = np.full((1, len(numeric)), np.nan)
                         numbers[0, numeric.index(column)] = number
@@ -371,34 +326,6 @@ class TableEncoder:
                     raise DataError(
                         f"column {name!r} has {what} ({count} rows); keep a code for them with reserve=True, or drop the rows"
                     )
-
-
-def _code(column: CategoryColumn, value: Any) -> int:
-    if value is None:
-        if not column.missing:
-            raise DataError(f"column {column.name!r} had no missing cells; give it a value")
-        return len(column.values)
-    cell = plain(value)
-    for code, known in enumerate(column.values):
-        if known == cell and isinstance(known, bool) == isinstance(cell, bool):
-            return code
-    raise DataError(f"column {column.name!r} has no {value!r}; it has {', '.join(map(repr, column.values))}")
-
-
-def _state(column: NumberColumn, value: Any) -> tuple[int, float]:
-    """Which of the states a number is in, and the number itself."""
-    if value is None:
-        if not column.missing:
-            raise DataError(f"column {column.name!r} had no missing cells; give it a number")
-        return 1 + len(column.atoms), math.nan
-    try:
-        number = float((np.datetime64(value, "us") - EPOCH) / DAY) if column.dates else float(value)
-    except (TypeError, ValueError):
-        wanted = "a date" if column.dates else "a number"
-        raise DataError(f"column {column.name!r} takes {wanted}, got {value!r}") from None
-    if not math.isfinite(number):
-        raise DataError(f"column {column.name!r} takes finite numbers, got {value!r}")
-    return (column.atoms.index(number) + 1 if number in column.atoms else 0), number
 
 
 def _note(counts: dict[str, int], name: str, count: int) -> None:
