@@ -14,15 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.compose import make_column_selector, make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from benchmarks.common import RESULTS
+from benchmarks.tables.classifiers import boosting, logistic_regression
 from benchmarks.tables.sets import adult
 from chainfree.cli.tables import text_table
 from chainfree.estimators import JointEnergyClassifier
@@ -76,26 +71,11 @@ def _ours(frame: pd.DataFrame, y: np.ndarray, known: np.ndarray, test: pd.DataFr
 
 
 def _logistic(frame: pd.DataFrame, y: np.ndarray, known: np.ndarray, test: pd.DataFrame, seed: int) -> np.ndarray:
-    model = make_pipeline(_indicators(), LogisticRegression(max_iter=2000))
-    return np.asarray(model.fit(frame.iloc[known], y[known]).predict_proba(test))
+    return np.asarray(logistic_regression().fit(frame.iloc[known], y[known]).predict_proba(test))
 
 
 def _boosting(frame: pd.DataFrame, y: np.ndarray, known: np.ndarray, test: pd.DataFrame, seed: int) -> np.ndarray:
-    text = make_column_selector(dtype_exclude="number")
-    codes = make_column_transformer(
-        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan), text), remainder="passthrough"
-    )
-    count = len(text(frame))
-    booster = HistGradientBoostingClassifier(random_state=seed, categorical_features=list(range(count)))
-    return np.asarray(make_pipeline(codes, booster).fit(frame.iloc[known], y[known]).predict_proba(test))
-
-
-def _indicators() -> Any:
-    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    return make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_exclude="number")),
-        (numbers, make_column_selector(dtype_include="number")),
-    )
+    return np.asarray(boosting(frame, seed).fit(frame.iloc[known], y[known]).predict_proba(test))
 
 
 METHODS: dict[str, Fit] = {
