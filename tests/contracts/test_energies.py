@@ -29,6 +29,7 @@ from chainfree.energies import (
     ResNet,
     Ring,
     Sum,
+    TabularMarginals,
     TabularMixture,
     TabularMLP,
     Telescope,
@@ -40,6 +41,7 @@ from chainfree.energies import (
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "MLP": (lambda: MLP(3), (3,)),
     "TabularMixture": (lambda: TabularMixture([None, None, None], components=2), (3,)),
+    "TabularMarginals": (lambda: TabularMarginals([None, None, None], components=2), (3,)),
     "TabularMLP": (lambda: TabularMLP([None, None, None]), (3,)),  # with codes: tests/energies/test_tabular.py
     "FourierMLP": (lambda: FourierMLP(2), (2,)),
     "NICE": (lambda: NICE(3, width=8), (3,)),

@@ -177,3 +177,32 @@ def test_draws_of_many_numbers_are_made_in_parts(monkeypatch: pytest.MonkeyPatch
     drawn = mixture.sample(5000, generator=torch.Generator().manual_seed(0))
     truth = mixture.log_weights.exp() @ mixture.means
     torch.testing.assert_close(drawn[:, :2].mean(0), truth, atol=0.12, rtol=0)
+
+
+def _with_one_shape() -> tuple[TabularMixture, TabularMixture]:
+    """The same mixture, its one covariance kept once and for every component."""
+    mixture = _mixture()
+    shape = (mixture.factors @ mixture.factors.mT)[:1]
+    settings = {
+        "weights": mixture.log_weights.exp(),
+        "means": mixture.means,
+        "shown_means": mixture.shown_means,
+        "shown_scales": mixture.shown_scales,
+        "shares": mixture.log_shares.exp(),
+    }
+    shared = TabularMixture(COLUMNS, components=COMPONENTS, states=STATES, shared_shape=True).double()
+    full = TabularMixture(COLUMNS, components=COMPONENTS, states=STATES).double()
+    return shared.set_(covariances=shape, **settings), full.set_(covariances=shape.expand(COMPONENTS, 2, 2), **settings)
+
+
+def test_one_shape_for_all_components_is_the_same_density_and_the_same_draws() -> None:
+    shared, full = _with_one_shape()
+    x = full.sample(300, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(shared.sample(300, generator=torch.Generator().manual_seed(0)), x)
+    torch.testing.assert_close(shared.log_joint(x), full.log_joint(x))
+    fixed = torch.rand(300, len(COLUMNS), generator=torch.Generator().manual_seed(1)) < 0.5
+    for number, state in STATES.items():
+        fixed[:, number] = fixed[:, state]
+    drawn = [m.sample_given(x, fixed, generator=torch.Generator().manual_seed(2)) for m in (shared, full)]
+    torch.testing.assert_close(*drawn)
+    assert shared.factors.shape == (1, 2, 2)

@@ -74,6 +74,17 @@ def test_numbers_too_many_for_their_products_are_fitted_alike() -> None:
     torch.testing.assert_close((found.factors @ found.factors.mT)[order], expected, atol=1e-3, rtol=1e-3)
 
 
+def test_one_shape_for_all_components_is_scikit_learns() -> None:
+    x = _two_clusters(400)
+    ours = fit_tabular_mixture(
+        x, [None, None], components=2, prior_rows=1e-6, least_variance=1e-6, iterations=500, shared_shape=True
+    )
+    theirs = GaussianMixture(2, covariance_type="tied", tol=1e-6, max_iter=500, random_state=0).fit(x.double().numpy())
+    assert float(ours.log_prob(x).mean()) == pytest.approx(theirs.score(x.double().numpy()), abs=1e-3)
+    shape = torch.from_numpy(theirs.covariances_).float()
+    torch.testing.assert_close((ours.factors @ ours.factors.mT)[0], shape, atol=0.02, rtol=0)
+
+
 def test_refusals() -> None:
     x = torch.randn(5, 2)
     with pytest.raises(ValueError, match="5 rows cannot hold 6 components; lower them"):

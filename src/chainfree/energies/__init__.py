@@ -10,6 +10,7 @@ from .nice import NICE
 from .resnet import ResNet
 from .tabular import TabularMLP
 from .tabular_linear import TabularLinear
+from .tabular_marginals import TabularMarginals
 from .tabular_mixture import TabularMixture
 from .telescope import Telescope
 from .wide_resnet import WideResNet
@@ -37,6 +38,7 @@ __all__ = [
     "Sum",
     "TabularLinear",
     "TabularMLP",
+    "TabularMarginals",
     "TabularMixture",
     "Telescope",
     "Tempered",

@@ -38,6 +38,8 @@ class TabularMixture(AnalyticEnergy):
             :attr:`chainfree.tables.TableEncoder.states`.
         reserved: how many of a column's last codes no draw has, by its place; as
             :attr:`chainfree.tables.TableEncoder.reserved`. They keep their small probability for rows that have them.
+        shared_shape: whether all components have one covariance of the numbers, in place of K: where rows are wide, that
+            is a K-th of the memory and, since rows are whitened once, of the time.
 
     Raises:
         ValueError: no columns or components.
@@ -54,6 +56,7 @@ class TabularMixture(AnalyticEnergy):
         components: int,
         states: Mapping[int, int] = {},
         reserved: Mapping[int, int] = {},
+        shared_shape: bool = False,
     ) -> None:
         if not columns or components < 1:
             raise ValueError(f"a mixture has columns and components, got {len(columns)} and {components}")
@@ -66,6 +69,8 @@ class TabularMixture(AnalyticEnergy):
         self.drawn = [size - reserved.get(place, 0) for place, size in enumerate(columns) if size is not None]
         self.starts = [sum(self.sizes[:place]) for place in range(len(self.sizes))]
         width, hideable = len(self.normal), len(self.hideable)
+        self.shared_shape = shared_shape
+        shapes = 1 if shared_shape else components
         self.log_weights: Tensor
         self.means: Tensor
         self.factors: Tensor
@@ -76,8 +81,8 @@ class TabularMixture(AnalyticEnergy):
         self.log_shares: Tensor
         self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
         self.register_buffer("means", torch.zeros(components, width))
-        self.register_buffer("factors", torch.eye(width).repeat(components, 1, 1))
-        self.register_buffer("whiten", torch.eye(width).unsqueeze(1).repeat(1, components, 1))
+        self.register_buffer("factors", torch.eye(width).repeat(shapes, 1, 1))
+        self.register_buffer("whiten", torch.eye(width).unsqueeze(1).repeat(1, shapes, 1))
         self.register_buffer("whitened_means", torch.zeros(width, components, 1))
         self.register_buffer("shown_means", torch.zeros(components, hideable))
         self.register_buffer("shown_scales", torch.ones(components, hideable))
@@ -99,7 +104,8 @@ class TabularMixture(AnalyticEnergy):
 
         Args:
             weights: of the components, positive, ``(K,)``; scaled to sum to one.
-            means, covariances: of the numbers that are always there, in the order of the columns, ``(K, P)``, ``(K, P, P)``.
+            means, covariances: of the numbers that are always there, in the order of the columns, ``(K, P)``, ``(K, P, P)``;
+                of the one shape of all ``(1, P, P)``.
             shown_means, shown_scales: means and standard deviations of the others where they are shown, ``(K, H)``.
             shares: of all columns' codes one after the other, ``(sum of S, K)``, positive; scaled to sum to one in every
                 column.
@@ -220,8 +226,14 @@ class TabularMixture(AnalyticEnergy):
             return drawn
         covariances = self.factors @ self.factors.mT
         gain = torch.linalg.solve(covariances[:, known][:, :, known], covariances[:, known])  # (K, F, P)
-        moved = drawn + ((x - drawn)[:, known].unsqueeze(1) @ gain[component]).squeeze(1)
+        moved = drawn + self._by_shape(gain, component, (x - drawn)[:, known])
         return torch.where(known, x, moved)
+
+    def _by_shape(self, matrices: Tensor, component: Tensor, vectors: Tensor) -> Tensor:
+        """Vectors ``(n, I)`` times their component's matrix, ``(K, I, J)`` or one for all, ``(n, J)``."""
+        if self.shared_shape:
+            return vectors @ matrices[0]
+        return torch.einsum("ni,nij->nj", vectors, matrices[component])
 
     def _sample_of(self, component: Tensor, generator: torch.Generator | None) -> Tensor:
         at_once = max(1, _MOST_ENTRIES // max(1, len(self.normal) ** 2, *self.sizes))
@@ -231,7 +243,7 @@ class TabularMixture(AnalyticEnergy):
         x = self.means.new_zeros(n, self.dim)
         if self.normal:
             noise = self._normal(n, len(self.normal), like=self.means, generator=generator)
-            x[:, self.normal] = self.means[component] + torch.einsum("nij,nj->ni", self.factors[component], noise)
+            x[:, self.normal] = self.means[component] + self._by_shape(self.factors.mT, component, noise)
         for place, start, size in zip(self.codes, self.starts, self.drawn, strict=True):
             x[:, place] = _categorical(self.log_shares[start : start + size].T[component], generator).to(x)
         if self.hideable:

@@ -25,11 +25,12 @@ _FEWEST_ROWS = 4
 class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
     r"""Tells rows unlike those it was fitted to, and how often it would be wrong.
 
-    .. math:: E(x) = -\frac1L \sum_l \log p_l(x) + f(x)
+    .. math:: E(x) = -\frac{1 - w}{L} \sum_l \log p_l(x) - w \sum_j \log p(x_j) + f(x)
 
     Mixtures of several sizes, averaged in the logarithm, are low where rows are, at coarse and at fine scales; their
-    components share a shape as far as their rows are few. A network f corrects them by at most two nats, by energy
-    discrepancy, without chains (Schroeder et al., NeurIPS 2023, arXiv 2307.06431).
+    components share a shape as far as their rows are few, and altogether where there are more than 128 numbers. The columns'
+    own densities see a cell that is odd by itself, which is lost among many columns' fluctuations. A network f corrects
+    them by at most two nats, by energy discrepancy, without chains (Schroeder et al., NeurIPS 2023, arXiv 2307.06431).
 
     A part of the rows is kept out of all this. Their energies make conformal p-values of new ones: the share of rows like
     the fitted ones that is called an outlier at level :math:`\\alpha` is at most :math:`\\alpha`, whatever the model.
@@ -40,7 +41,8 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
         level: share of normal rows that may be called outliers.
         calibration_fraction: of the rows, kept out for p-values.
         component_counts: sizes of the mixtures, each at most a fifth of the rows.
-        n_estimators: mixtures of each size, from different starts.
+        n_estimators: mixtures of each size, from different starts; one where there are more than 128 numbers.
+        marginal_share: w, from 0 to 1.
         hidden_layer_sizes: of the network.
         noise: standard deviation of the perturbation of numbers, in units of their scaled columns.
         n_draws: perturbed rows that each row is contrasted with.
@@ -77,6 +79,7 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
         calibration_fraction: float = 0.2,
         component_counts: tuple[int, ...] = (5, 20, 80),
         n_estimators: int = 3,
+        marginal_share: float = 1 / 3,
         hidden_layer_sizes: tuple[int, ...] = (128, 128, 128),
         noise: float = 0.3,
         n_draws: int = 8,
@@ -93,6 +96,7 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
         self.calibration_fraction = calibration_fraction
         self.component_counts = component_counts
         self.n_estimators = n_estimators
+        self.marginal_share = marginal_share
         self.hidden_layer_sizes = hidden_layer_sizes
         self.noise = noise
         self.n_draws = n_draws
@@ -117,6 +121,8 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
             raise ValueError(f"level must be above 0 and below 1, got {self.level!r}")
         if not 0 < self.calibration_fraction < 1:
             raise ValueError(f"calibration_fraction must be above 0 and below 1, got {self.calibration_fraction!r}")
+        if not 0 <= self.marginal_share <= 1:
+            raise ValueError(f"marginal_share must be from 0 to 1, got {self.marginal_share!r}")
         table, schema = self._read_to_fit(X)
         if len(table) < _FEWEST_ROWS:
             raise DataError(f"the table has {len(table)} rows; give at least {_FEWEST_ROWS}")
@@ -134,6 +140,7 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
             OutlierSettings(
                 components=tuple(self.component_counts),
                 starts=self.n_estimators,
+                marginal_share=self.marginal_share,
                 widths=tuple(self.hidden_layer_sizes),
                 noise=self.noise,
                 draws=self.n_draws,

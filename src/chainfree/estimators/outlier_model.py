@@ -1,4 +1,4 @@
-"""The energy that outliers are told by: mixtures of several sizes at once, and a network that sees what they do not."""
+"""The energy that outliers are told by: mixtures of several sizes at once, columns alone, and a network on top."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from ..batches import ArrayBatches
 from ..checks import energy_values
-from ..energies import Sum, TabularMixture
+from ..energies import Sum, TabularMarginals, TabularMixture
 from ..energies.layers import zero_last_layer_
 from ..engine import Cosine, Engine, OptimizerSettings
 from ..engine.atomic import write_text
 from ..engine.callbacks import Callback
 from ..engine.checkpoint import load_weights, save_weights
-from ..fitting import fit_tabular_mixture
+from ..fitting import fit_tabular_marginals, fit_tabular_mixture
 from ..functional.discrepancy import stabilised_contrast
 from ..perturbations import Perturbation
 from ..tables import Scaling, Schema, TableEncoder
@@ -35,7 +35,8 @@ _ROWS_AT_ONCE = 8192
 _PERTURBED_TIMES = 4
 _ITERATIONS = 30
 _ROWS_EXPLAINED = 1024  # at a time
-_MOST_COVARIANCES = 20_000_000  # entries of all components' together, for wide tables
+_WIDE = 128  # numbers, above which all components have one covariance
+_WIDE_ITERATIONS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,9 @@ class OutlierSettings:
         scaling: of the numbers.
         components: sizes of the mixtures, each at most a fifth of the rows.
         starts: mixtures of each size, from k-means of different seeds.
-        prior_rows, least_variance: of the mixtures; see :func:`chainfree.fitting.fit_tabular_mixture`.
+        prior_rows, least_variance: of the mixtures and marginals; see :func:`chainfree.fitting.fit_tabular_mixture`.
+        marginal_share: share of the columns' own densities in the energy; the mixtures have the rest in equal parts.
+        bins: of a number's own density.
         widths: of the network's layers.
         embedding: length of a category's vector.
         most_tilt: nats that the network may add or take.
@@ -59,6 +62,8 @@ class OutlierSettings:
     starts: int = 3
     prior_rows: float = 3.0
     least_variance: float = 0.03
+    marginal_share: float = 1 / 3
+    bins: int = 20
     widths: tuple[int, ...] = (128, 128, 128)
     embedding: int = 8
     most_tilt: float = 2.0
@@ -73,14 +78,17 @@ class OutlierSettings:
 
 @dataclass(frozen=True)
 class OutlierModel:
-    r""":math:`E(x) = -\frac1L \sum_l \log p_l(x) + f(x)`: L mixtures, averaged, and a network of few nats.
+    r""":math:`E(x) = -\frac{1 - w}{L} \sum_l \log p_l(x) - w \sum_j \log p(x_j) + f(x)`: L mixtures, columns, a network.
+
+    A logarithmic pool of experts. In many dimensions a mixture's log-density varies so much among normal rows that one cell
+    which no row has is lost in it; the columns' own densities see that cell. They know nothing else, hence their third.
 
     Small noise says nothing of places far from the rows, where outliers are; there a perceptron is what its corners happen
     to be. The mixtures' energies grow with the square of the distance, so a bound of a few nats keeps it to where it learned.
 
     Args:
         encoder: to tensors and back.
-        energy: of the tensors: the mixtures, then the network.
+        energy: of the tensors: the mixtures, the columns' densities, then the network.
         settings: that it was fitted with.
         steps: that the network was trained for.
     """
@@ -110,7 +118,8 @@ class OutlierModel:
         encoder = TableEncoder(schema, scaling=settings.scaling, reserve=True).fit(table)
         rows = encoder.encode(table, generator=torch.Generator().manual_seed(seed))
         width = sum(size is None for size in encoder.sizes)
-        most = max(1, min(len(rows) // _FEWEST_ROWS, _MOST_COVARIANCES // max(1, width**2)))
+        most = max(1, len(rows) // _FEWEST_ROWS)
+        wide = width > _WIDE
         mixtures = [
             fit_tabular_mixture(
                 rows,
@@ -120,14 +129,23 @@ class OutlierModel:
                 components=size,
                 prior_rows=settings.prior_rows,
                 least_variance=settings.least_variance,
-                iterations=_ITERATIONS,
+                iterations=_WIDE_ITERATIONS if wide else _ITERATIONS,
+                shared_shape=wide,
                 seed=seed + start,
             )
-            for start in range(settings.starts)
+            for start in range(1 if wide else settings.starts)
             for size in sorted({min(size, most) for size in settings.components})
         ]
+        marginals = fit_tabular_marginals(
+            rows,
+            encoder.sizes,
+            states=encoder.states,
+            components=settings.bins,
+            prior_rows=settings.prior_rows,
+            least_variance=settings.least_variance,
+        )
         network = _network(encoder, settings, seed)
-        energy = _energy(mixtures, network).eval()
+        energy = _energy(mixtures, marginals, network, settings).eval()
         if not settings.steps:
             return cls(encoder, energy, settings, 0)
         perturbation = encoder.perturbation(noise=settings.noise, time=settings.time)
@@ -159,7 +177,8 @@ class OutlierModel:
         report = engine.fit(batches, steps=settings.steps)
         if report.stopped == "interrupted":  # half a training is no detector
             raise KeyboardInterrupt(f"the fit was stopped by {engine.interrupted_by} at step {report.steps}")
-        return cls(encoder, _energy(mixtures, engine.averaged(network)).to(device).eval(), settings, report.steps)
+        energy = _energy(mixtures, marginals, engine.averaged(network), settings)
+        return cls(encoder, energy.to(device).eval(), settings, report.steps)
 
     @property
     def mixtures(self) -> list[TabularMixture]:
@@ -209,6 +228,8 @@ class OutlierModel:
             "encoder": self.encoder.to_dict(),
             "settings": asdict(self.settings),
             "components": [mixture.components for mixture in self.mixtures],
+            "shared_shape": self.mixtures[0].shared_shape,
+            "bins": next(part.components for part in self.energy.energies if isinstance(part, TabularMarginals)),
             "steps": self.steps,
         }
         write_text(folder / "table.json", as_json(record))
@@ -224,10 +245,17 @@ class OutlierModel:
         encoder = TableEncoder.from_dict(record["encoder"])
         settings = OutlierSettings(**without_lists(record["settings"]))
         mixtures = [
-            TabularMixture(encoder.sizes, components=size, states=encoder.states, reserved=encoder.reserved)
+            TabularMixture(
+                encoder.sizes,
+                components=size,
+                states=encoder.states,
+                reserved=encoder.reserved,
+                shared_shape=record["shared_shape"],
+            )
             for size in record["components"]
         ]
-        energy = _energy(mixtures, _network(encoder, settings, 0)).eval().requires_grad_(False)
+        marginals = TabularMarginals(encoder.sizes, components=record["bins"], states=encoder.states)
+        energy = _energy(mixtures, marginals, _network(encoder, settings, 0), settings).eval().requires_grad_(False)
         load_weights(folder / "energy.safetensors", energy)
         return cls(encoder, energy, settings, record["steps"])
 
@@ -267,8 +295,11 @@ def _contrasts(
     return torch.cat(found)
 
 
-def _energy(mixtures: Sequence[TabularMixture], network: nn.Module) -> Sum:
-    return Sum([*mixtures, network], weights=[*[1 / len(mixtures)] * len(mixtures), 1.0])
+def _energy(
+    mixtures: Sequence[TabularMixture], marginals: TabularMarginals, network: nn.Module, settings: OutlierSettings
+) -> Sum:
+    each = (1 - settings.marginal_share) / len(mixtures)
+    return Sum([*mixtures, marginals, network], weights=[*[each] * len(mixtures), settings.marginal_share, 1.0])
 
 
 class _Bounded(nn.Module):

@@ -64,7 +64,7 @@ class _Rows:
         indicators = None
         if 0 < len(shape.log_shares) <= _DENSE_LIMIT:
             indicators = x.new_zeros(len(x), len(shape.log_shares)).scatter_(1, places, 1.0)
-        few = normal.shape[1] <= _FLAT_LIMIT
+        few = normal.shape[1] <= _FLAT_LIMIT and not shape.shared_shape
         return cls(
             normal,
             x[:, shape.hideable] * is_shown,
@@ -105,6 +105,7 @@ def fit_tabular_mixture(
     prior_rows: float | None = None,
     least_variance: float = 1e-3,
     iterations: int = 100,
+    shared_shape: bool = False,
     seed: int = 0,
 ) -> TabularMixture:
     r"""A mixture of products with a prior on every component that is worth a number of rows.
@@ -128,6 +129,7 @@ def fit_tabular_mixture(
         prior_rows: :math:`\nu`, or ``None`` to choose it.
         least_variance: added to every number's, in squares of the rows' units: rows that lie in a plane have no density.
         iterations: at most; fewer where they gain less than 1e-4 nats a row.
+        shared_shape: whether all components have the covariance :math:`\bar\Sigma`, for rows too wide for one of their own.
         seed: of the k-means that it starts from, and of the choice of rows.
 
     Returns:
@@ -148,7 +150,7 @@ def fit_tabular_mixture(
     if not len(rows):
         raise ValueError("a mixture is fitted to rows, got none")
     require_finite("rows", rows)
-    fit = _Fit(tuple(columns), dict(states), dict(reserved), least_variance, iterations, seed)
+    fit = _Fit(tuple(columns), dict(states), dict(reserved), least_variance, iterations, shared_shape, seed)
     rows = _as_many_as_fit(rows, columns, seed)
     if components is None or prior_rows is None:
         components, prior_rows = fit.choice(rows, components, most_components, prior_rows)
@@ -164,6 +166,7 @@ class _Fit:
     reserved: Mapping[int, int]
     least_variance: float
     iterations: int
+    shared_shape: bool
     seed: int
 
     def choice(self, rows: Tensor, components: int | None, most: int, prior_rows: float | None) -> tuple[int, float]:
@@ -189,7 +192,11 @@ class _Fit:
     def fitted(self, rows: Tensor, components: int, prior_rows: float) -> TabularMixture:
         """By expectation maximisation from k-means."""
         mixture = TabularMixture(
-            self.columns, components=components, states=self.states, reserved=self.reserved
+            self.columns,
+            components=components,
+            states=self.states,
+            reserved=self.reserved,
+            shared_shape=self.shared_shape,
         ).double()
         parts = _Rows.of(rows, mixture)
         responsible = _first_responsible(parts, components, self.seed)
@@ -259,10 +266,14 @@ def _maximise_(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior
     mass = responsible.sum(0)  # (K,)
     floor = mass.clamp_min(1e-10)
     means = (responsible.T @ parts.normal) / floor.unsqueeze(1)
-    scatter = _scatter(parts, responsible, means, mass)
     eye = torch.eye(means.shape[1], dtype=means.dtype)
-    pooled = scatter.sum(0) / len(parts.normal)
-    covariances = (scatter + prior * pooled) / (mass + prior).view(-1, 1, 1) + least_variance * eye
+    if mixture.shared_shape:
+        between = (mass.unsqueeze(1) * means).T @ means
+        shapes = ((parts.normal.T @ parts.normal - between) / len(parts.normal)).unsqueeze(0)
+    else:
+        scatter = _scatter(parts, responsible, means, mass)
+        pooled = scatter.sum(0) / len(parts.normal)
+        shapes = (scatter + prior * pooled) / (mass + prior).view(-1, 1, 1)
     # a number is shown in some rows of a component only
     seen = responsible.T @ parts.is_shown  # (K, H)
     everywhere = parts.is_shown.sum(0).clamp_min(1.0)
@@ -275,7 +286,7 @@ def _maximise_(mixture: TabularMixture, parts: _Rows, responsible: Tensor, prior
     mixture.set_(
         weights=mass + 1e-6 * len(parts.normal) / len(mass),
         means=means,
-        covariances=covariances,
+        covariances=shapes + least_variance * eye,
         shown_means=shown_means,
         shown_scales=shown_scales,
         shares=_shares(mixture, parts, responsible, prior),

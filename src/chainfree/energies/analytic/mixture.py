@@ -34,7 +34,14 @@ def whitening(factors: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def whitened_distances(x: Tensor, whiten: Tensor, whitened_means: Tensor) -> Tensor:
-    """Squared Mahalanobis distances of rows ``(B, dim)`` from every component, ``(K, B)``."""
+    """Squared Mahalanobis distances of rows ``(B, dim)`` from every component, ``(K, B)``.
+
+    ``whiten`` may be one for all components, ``(dim, 1, dim)``.
+    """
+    if whiten.shape[1] < whitened_means.shape[1]:
+        rows, means = whiten.squeeze(1) @ x.T, whitened_means.squeeze(2)
+        squares = means.square().sum(0).unsqueeze(1) + rows.square().sum(0)
+        return torch.addmm(squares, means.T, rows, alpha=-2).clamp_min(0)
     # the means enter as the product's bias: the (dim, K, B) array is written once less
     whitened = torch.addmm(-whitened_means.flatten(0, 1), whiten.flatten(0, 1), x.T)
     return whitened.view(*whitened_means.shape[:2], len(x)).square().sum(dim=0)
