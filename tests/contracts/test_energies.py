@@ -72,7 +72,7 @@ def test_no_energy_is_left_out() -> None:
         "ClassDensity",
         "Coordinates",
         "TemperedClasses",
-        "TabularLinear",
+        "TabularAdditive",
         "TiltedLogits",
     }  # a base class, a protocol, a map, a density of rows and classes, logits twice
     assert set(energies.__all__) - others == set(CASES)

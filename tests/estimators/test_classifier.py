@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,6 +51,29 @@ def test_rows_without_a_label_count_for_the_density_only(unknown: float) -> None
     far = pd.DataFrame({"x": [0.0] * 100, "z": rng.choice([-6.0, 6.0], 100)})
     scores = np.r_[classifier.score_samples(frame), classifier.score_samples(far)]
     assert roc_auc_score(np.r_[np.ones(600), np.zeros(100)], scores) > 0.9
+
+
+def test_rows_alone_change_no_probability() -> None:
+    frame, y = _people(400, 0)
+    few = np.where(np.arange(400) < 60, y, None)
+    settings = {"hidden_layer_sizes": (16,), "random_state": 0}
+    classes_only = JointEnergyClassifier(marginal_weight=0.0, max_iter=60, **settings).fit(frame, few)
+    both = JointEnergyClassifier(marginal_weight=1.0, max_iter=60, **settings).fit(frame, few)
+    # sixty labels: none is held out, and classes are the regression's
+    assert both.n_iter_ == 0
+    np.testing.assert_allclose(both.predict_proba(frame), classes_only.predict_proba(frame), atol=1e-6)
+    assert np.abs(both.score_samples(frame) - classes_only.score_samples(frame)).max() > 0.1
+
+
+def test_few_labels_are_not_learned_by_heart() -> None:
+    """Noise and five hundred labels: a perceptron could tell all of them."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 5))
+    y = (rows[:, 0] + 2 * rng.normal(size=500) > 0).astype(int)
+    new = rng.normal(size=(4000, 5))
+    sure = np.array([0.5 * math.erfc(-x / 2 / math.sqrt(2)) for x in new[:, 0]])
+    classifier = JointEnergyClassifier(hidden_layer_sizes=(128, 128), max_iter=300, random_state=0).fit(rows, y)
+    assert np.abs(classifier.predict_proba(new)[:, 1] - sure).mean() < 0.06
 
 
 def test_text_may_be_missing() -> None:

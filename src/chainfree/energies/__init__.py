@@ -9,7 +9,7 @@ from .mlp import MLP, FourierMLP
 from .nice import NICE
 from .resnet import ResNet
 from .tabular import TabularMLP
-from .tabular_linear import TabularLinear
+from .tabular_additive import TabularAdditive
 from .tabular_marginals import TabularMarginals
 from .tabular_mixture import TabularMixture
 from .telescope import Telescope
@@ -36,7 +36,7 @@ __all__ = [
     "ResNet",
     "Ring",
     "Sum",
-    "TabularLinear",
+    "TabularAdditive",
     "TabularMLP",
     "TabularMarginals",
     "TabularMixture",

@@ -23,17 +23,19 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
 
     .. math:: p(y \mid x) = \operatorname{softmax} f(x), \qquad E(x) = -\log \sum_y e^{f_y(x)}
 
-    Logits start at a logistic regression, and a perceptron is added to them. Cross-entropy trains it on labelled rows, energy
-    discrepancy on all (Grathwohl et al., ICLR 2020, arXiv 1912.03263; Schroeder et al., NeurIPS 2023, arXiv 2307.06431). The
-    best step and the temperature of the probabilities (Guo et al., ICML 2017, arXiv 1706.04599) are told by held-out labels,
-    where there are fifty.
+    Logits start at a logistic regression on piecewise linear functions of numbers and on categories, and a perceptron is
+    added to them. Cross-entropy trains it on labelled rows, energy discrepancy on all (Grathwohl et al., ICLR 2020, arXiv
+    1912.03263; Schroeder et al., NeurIPS 2023, arXiv 2307.06431), as long as held-out labels gain more than their error. With
+    eighty labels or fewer none is held out, and classes stay with the regression. Two hundred held-out labels tell the
+    temperature of the probabilities as well (Guo et al., ICML 2017, arXiv 1706.04599). At last a second perceptron, which
+    moves all logits alike and no probability, is trained to the rows alone.
 
     Args:
         marginal_weight: of the rows' density beside the cross-entropy; 0 for a classifier only.
         hidden_layer_sizes: of the perceptron.
         noise: standard deviation of the perturbation of numbers, in units of their scaled columns.
         n_draws: perturbed rows that each row is contrasted with.
-        max_iter: steps of training at most.
+        max_iter: steps of training with labels at most; half as many follow without.
         batch_size: rows of a step that the density is trained on; of labelled ones there are twice as many.
         learning_rate: the first; it falls to 0 by a cosine.
         n_iter_no_change: looks at the held-out labels, one every fifty steps, that may gain nothing; ``None``: all.
@@ -45,7 +47,7 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
 
     Attributes:
         classes_: in the order of the probabilities.
-        n_iter_: steps of training.
+        n_iter_: steps of training with labels.
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
     >>> import numpy as np

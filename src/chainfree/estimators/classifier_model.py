@@ -1,4 +1,4 @@
-"""What classifiers of tables are: logits that are linear at first, and an energy of the rows too."""
+"""What classifiers of tables are: logits that are sums over columns at first, and an energy of the rows too."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..batches import ArrayBatches
 from ..checks import require_in_unit_interval
-from ..energies import JointEnergy, TabularLinear, TabularMLP
+from ..energies import JointEnergy, TabularAdditive, TabularMLP
 from ..energies.layers import zero_last_layer_
 from ..engine import Cosine, Engine, OptimizerSettings
 from ..engine.atomic import write_text
@@ -29,15 +27,15 @@ from ..losses import EnergyDiscrepancy
 from ..objectives import Joint
 from ..semi_supervised import semi_supervised_batches
 from ..tables import Scaling, Schema, TableEncoder
+from .logistic import chosen_penalty, logistic_regression
 from .networks import table_network
 from .plain import as_json, without_lists
 from .scoring import energies_of, in_blocks
 
 __all__ = ["ClassifierModel", "ClassifierSettings"]
 
-_PENALTIES = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0]  # of logistic regression, as scikit-learn's C
-_PARTS, _MANY_LABELS = 5, 5000
-_FEWEST_TO_TUNE = 50  # held-out labels that a temperature or a best step can be told by
+_MORE_HELD, _MOST_SHARE_HELD = 50, 0.25  # labels that are held out if their share is fewer, but at most this share
+_FEWEST_TO_STOP, _FEWEST_TO_TEMPER = 20, 200  # held-out labels that tell a best step, and a temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +49,10 @@ class ClassifierSettings:
         noise, time: of the perturbation; see :meth:`chainfree.tables.TableEncoder.perturbation`.
         draws: perturbed rows that each row is contrasted with.
         marginal_weight: of the rows' density; 0 for a classifier only.
-        steps, batch, labelled, lr, weight_decay: of training.
+        steps, batch, labelled, lr, weight_decay: of training with labels; half as many steps are of rows alone.
         every, patience: steps between looks at held-out labels, and looks without a new best before it stops.
-        held_out: share of the labelled rows that step and temperature are chosen by.
+        held_out: share of the labelled rows that step and temperature are chosen by; more where that is fewer than fifty.
+        knots: of every number's function.
     """
 
     scaling: Scaling = "bent"
@@ -71,19 +70,26 @@ class ClassifierSettings:
     every: int = 50
     patience: int | None = 10
     held_out: float = 0.1
+    knots: int = 3
 
 
 class Logits(nn.Module):
-    """A linear function of the row and a perceptron that starts at zero, ``(B, D) -> (B, K)``."""
+    r""":math:`f_k(x) = g_k(x) + h_k(x) - s(x)`, ``(B, D) -> (B, K)``: sums over columns, two perceptrons that start at zero.
 
-    def __init__(self, linear: TabularLinear, perceptron: TabularMLP) -> None:
+    What is added to all logits alike changes the rows' energy and no probability of a class: with few labels the classes'
+    perceptron stops early, or says nothing, and the rows' is trained to its end.
+    """
+
+    def __init__(self, additive: TabularAdditive, of_classes: TabularMLP, of_rows: TabularMLP) -> None:
         super().__init__()
-        zero_last_layer_(perceptron)
-        self.linear = linear
-        self.perceptron = perceptron
+        for perceptron in (of_classes, of_rows):
+            zero_last_layer_(perceptron)
+        self.additive = additive
+        self.of_classes = of_classes
+        self.of_rows = of_rows
 
     def forward(self, x: Tensor) -> Tensor:
-        values: Tensor = self.linear(x) + self.perceptron(x)
+        values: Tensor = self.additive(x) + self.of_classes(x) - self.of_rows(x).unsqueeze(1)
         return values
 
 
@@ -128,47 +134,28 @@ class ClassifierModel:
         generator = torch.Generator().manual_seed(seed)
         encoder = TableEncoder(schema, scaling=settings.scaling, reserve=True).fit(table)
         rows, y = encoder.encode(table, generator=generator), torch.from_numpy(labels)
-        held, kept = _held_out(y, settings.held_out, generator)
-        tuned = len(held) >= _FEWEST_TO_TUNE
-        if not tuned:  # labels are few: none is put aside that could tell nothing
-            held, kept = held[:0], torch.arange(len(y))
-        energy = JointEnergy(_network(encoder, int(y.max()) + 1, settings, seed), int(y.max()) + 1)
-        _start_linear_(energy, rows[kept], y[kept])
+        classes = int(y.max()) + 1
+        logits = _logits(encoder, classes, settings, seed)
+        logits.additive.place_knots_(rows)
+        energy = JointEnergy(logits, classes)
         loss = EnergyDiscrepancy(
             perturbation=encoder.perturbation(noise=settings.noise, time=settings.time), draws=settings.draws
         )
-        marginal = loss if settings.marginal_weight > 0 else None
-        watchers = list(callbacks)
-        if tuned:
-            held_x, held_y = rows[held].to(device), y[held].to(device)
-
-            def nll_of(averaged: nn.Module) -> float:
-                assert isinstance(averaged, JointEnergy)
+        fit = _Fit(rows, y, loss, settings, seed, torch.device(device), tuple(callbacks))
+        held, kept = _held_out(y, settings.held_out, generator)
+        penalty = chosen_penalty(*_known(logits.additive, rows, y))
+        best_step, steps, temperature = 0, 0, 1.0
+        if len(held) >= _FEWEST_TO_STOP:
+            _start_additive_(logits.additive, rows[kept], y[kept], penalty)
+            energy, best_step, steps = fit.classes(energy, held, kept)
+            if best_step and len(held) >= _FEWEST_TO_TEMPER:
                 with torch.no_grad():
-                    return float(functional.cross_entropy(averaged.logits(held_x), held_y))
-
-            patience = settings.steps if settings.patience is None else settings.patience
-            watchers.append(HeldOut(nll_of, every=settings.every, patience=patience, name="held_out_nll"))
-        engine = Engine(
-            energy,
-            Joint(marginal, marginal_weight=settings.marginal_weight),
-            seed=seed,
-            optimizer=OptimizerSettings(lr=settings.lr, weight_decay=settings.weight_decay),
-            schedule=Cosine(),
-            ema=0.99,
-            device=device,
-            callbacks=watchers,
-            log_every=settings.every,
-        )
-        report = engine.fit(_stream(rows[kept], y[kept], settings, seed, device), steps=settings.steps)
-        if report.stopped == "interrupted":  # half a training is no classifier
-            raise KeyboardInterrupt(f"the fit was stopped by {engine.interrupted_by} at step {report.steps}")
-        fitted = engine.averaged(energy)
-        temperature = 1.0
-        if tuned:
-            with torch.no_grad():
-                temperature = fit_temperature(fitted.logits(held_x).cpu(), held_y.cpu())
-        return cls(encoder, fitted, temperature, settings, report.steps)
+                    temperature = fit_temperature(energy.logits(rows[held].to(device)).cpu(), y[held])
+        if not best_step:  # the held-out labels are not needed to stop by
+            _start_additive_(_logits_of(energy).additive, rows, y, penalty)
+        if settings.marginal_weight > 0:
+            energy = fit.rows_alone(energy)
+        return cls(encoder, energy.to(device).eval(), temperature, settings, steps)
 
     @property
     def device(self) -> torch.device:
@@ -206,14 +193,103 @@ class ClassifierModel:
         record: Mapping[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         encoder = TableEncoder.from_dict(record["encoder"])
         settings = ClassifierSettings(**without_lists(record["settings"]))
-        energy = JointEnergy(_network(encoder, record["classes"], settings, 0), record["classes"])
+        energy = JointEnergy(_logits(encoder, record["classes"], settings, 0), record["classes"])
         energy.eval().requires_grad_(False)
         load_weights(folder / "energy.safetensors", energy)
         return cls(encoder, energy, record["temperature"], settings, record["steps"])
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """What both trainings share.
+
+    Args:
+        rows: ``(N, D)``.
+        y: classes ``(N,)``, -1 where there is none.
+        loss: of the rows' density.
+        settings: of all of it.
+        seed: of the batches.
+        device: of the networks.
+        callbacks: of both trainings.
+    """
+
+    rows: Tensor
+    y: Tensor
+    loss: EnergyDiscrepancy
+    settings: ClassifierSettings
+    seed: int
+    device: torch.device
+    callbacks: tuple[Callback, ...]
+
+    def classes(self, energy: JointEnergy, held: Tensor, kept: Tensor) -> tuple[JointEnergy, int, int]:
+        """Trained with labels until held-out ones gain nothing; the step that was best for them, and steps in all."""
+        settings, held_x, held_y = self.settings, self.rows[held].to(self.device), self.y[held].to(self.device)
+
+        @torch.no_grad()
+        def nll_of(averaged: nn.Module) -> Tensor:
+            assert isinstance(averaged, JointEnergy)
+            return functional.cross_entropy(averaged.logits(held_x), held_y, reduction="none").double()
+
+        start = nll_of(energy.to(self.device))
+
+        def bound(averaged: nn.Module) -> float:
+            """Few held-out labels are lucky for some step: the best must be better than the start by its own error."""
+            gone = nll_of(averaged) - start
+            return float(start.mean() + gone.mean() + gone.std(correction=0) / len(gone) ** 0.5)
+
+        watcher = HeldOut(
+            bound,
+            every=settings.every,
+            patience=settings.steps if settings.patience is None else settings.patience,
+            from_start=True,
+            name="held_out_nll",
+        )
+        marginal = self.loss if settings.marginal_weight > 0 else None
+        objective = Joint(marginal, marginal_weight=settings.marginal_weight)
+        trained, steps = self._trained(energy, objective, self._labelled_batches(kept), settings.steps, watcher)
+        return trained, watcher.best_step, steps
+
+    def rows_alone(self, energy: JointEnergy) -> JointEnergy:
+        """The rows' perceptron by energy discrepancy, the classes as they are."""
+        energy.requires_grad_(False)
+        _logits_of(energy).of_rows.requires_grad_(True)
+        size = min(2 * self.settings.batch, len(self.rows))
+        batches = ArrayBatches(self.rows.to(self.device), None, size=size, seed=self.seed, shuffle=True)
+        return self._trained(energy, self.loss, batches, -(-self.settings.steps // 2))[0]
+
+    def _trained(
+        self, energy: JointEnergy, objective: Any, batches: Any, steps: int, *more: Callback
+    ) -> tuple[JointEnergy, int]:
+        settings = self.settings
+        engine = Engine(
+            energy,
+            objective,
+            seed=self.seed,
+            optimizer=OptimizerSettings(lr=settings.lr, weight_decay=settings.weight_decay),
+            schedule=Cosine(),
+            ema=0.99,
+            device=self.device,
+            callbacks=[*self.callbacks, *more],
+            log_every=settings.every,
+        )
+        report = engine.fit(batches, steps=steps)
+        if report.stopped == "interrupted":  # half a training is no classifier
+            raise KeyboardInterrupt(f"the fit was stopped by {engine.interrupted_by} at step {report.steps}")
+        return engine.averaged(energy), report.steps
+
+    def _labelled_batches(self, kept: Tensor) -> Any:
+        settings, rows, y = self.settings, self.rows[kept].to(self.device), self.y[kept].to(self.device)
+        if bool((y >= 0).all()) and settings.marginal_weight == 0:
+            return ArrayBatches(rows, y, size=min(settings.labelled, len(rows)), seed=self.seed, shuffle=True)
+        labelled = min(settings.labelled, int((y >= 0).sum()))
+        return semi_supervised_batches(rows, y, size=min(settings.batch, len(rows)), labelled=labelled, seed=self.seed)
+
+
 def _held_out(y: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Places of held-out labelled rows, of every class its share, and of all others."""
+    labels = int((y >= 0).sum())
+    if share > 0:
+        share = max(share, min(_MORE_HELD / labels, _MOST_SHARE_HELD))
     held = []
     for label in range(int(y.max()) + 1):
         own = (y == label).nonzero().flatten()
@@ -225,45 +301,36 @@ def _held_out(y: Tensor, share: float, generator: torch.Generator) -> tuple[Tens
     return places, kept.nonzero().flatten()
 
 
-def _start_linear_(energy: JointEnergy, rows: Tensor, y: Tensor) -> None:
-    """At a logistic regression of the labelled rows."""
-    logits = energy.network
-    assert isinstance(logits, Logits)
+def _logits_of(energy: JointEnergy) -> Logits:
+    assert isinstance(energy.network, Logits)
+    return energy.network
+
+
+def _known(additive: TabularAdditive, rows: Tensor, y: Tensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Features and classes of the rows that have one."""
     known = y >= 0
-    labels = y[known].numpy()
-    fitted = _logistic_regression(logits.linear.features(rows[known]).double().numpy(), labels)
+    return additive.cpu().features(rows[known]).double().numpy(), y[known].numpy()
+
+
+def _start_additive_(additive: TabularAdditive, rows: Tensor, y: Tensor, penalty: float) -> None:
+    """At a logistic regression of the labelled rows."""
+    fitted = logistic_regression(*_known(additive, rows, y), penalty)
     coefficients, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
-    if energy.classes == 2:  # one logit, of the second class over the first
+    if additive.outputs == 2:  # one logit, of the second class over the first
         coefficients, bias = torch.cat([-coefficients, coefficients]) / 2, torch.cat([-bias, bias]) / 2
-    logits.linear.set_(coefficients.T, bias)
+    additive.set_(coefficients.T, bias)
 
 
-def _logistic_regression(features: NDArray[np.float64], labels: NDArray[np.int64]) -> Any:
-    """With a penalty that is chosen by the likelihood in parts, where labels are few enough for it to matter."""
-    parts = min(_PARTS, int(np.bincount(labels).min()))
-    if len(labels) > _MANY_LABELS or parts < 2:
-        return LogisticRegression(C=1.0 if len(labels) > _MANY_LABELS else 0.1, max_iter=1000).fit(features, labels)
-    folds = StratifiedKFold(parts, shuffle=True, random_state=0)
-    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": _PENALTIES}, scoring="neg_log_loss", cv=folds)
-    return search.fit(features, labels).best_estimator_
+def _logits(encoder: TableEncoder, classes: int, settings: ClassifierSettings, seed: int) -> Logits:
+    def perceptron(outputs: int | None) -> TabularMLP:
+        return table_network(
+            encoder,
+            widths=settings.widths,
+            embedding=settings.embedding,
+            seed=seed,
+            outputs=outputs,
+            with_hidden=outputs is None,
+        )
 
-
-def _stream(rows: Tensor, y: Tensor, settings: ClassifierSettings, seed: int, device: torch.device | str) -> Any:
-    rows, y = rows.to(device), y.to(device)
-    if bool((y >= 0).all()) and settings.marginal_weight == 0:
-        return ArrayBatches(rows, y, size=min(settings.labelled, len(rows)), seed=seed, shuffle=True)
-    return semi_supervised_batches(
-        rows, y, size=min(settings.batch, len(rows)), labelled=min(settings.labelled, int((y >= 0).sum())), seed=seed
-    )
-
-
-def _network(encoder: TableEncoder, classes: int, settings: ClassifierSettings, seed: int) -> Logits:
-    perceptron = table_network(
-        encoder,
-        widths=settings.widths,
-        embedding=settings.embedding,
-        seed=seed,
-        outputs=classes,
-        with_hidden=True,
-    )
-    return Logits(TabularLinear(encoder.sizes, states=encoder.states, outputs=classes), perceptron)
+    additive = TabularAdditive(encoder.sizes, states=encoder.states, outputs=classes, knots=settings.knots)
+    return Logits(additive, perceptron(classes), perceptron(None))

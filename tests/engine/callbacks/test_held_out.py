@@ -64,6 +64,15 @@ def test_patience_starts_anew_with_every_new_best(rows: Tensor) -> None:
     assert held_out.best_step == 25
 
 
+def test_the_weights_of_the_start_may_be_the_best(rows: Tensor) -> None:
+    metric = Scripted(1.0, 2.0, 1.5)
+    held_out = HeldOut(metric, every=10, patience=2, from_start=True)
+    engine = _engine(held_out)
+    assert engine.fit(cf.batches(rows, size=16), steps=100).steps == 20
+    assert held_out.best_step == 0
+    assert _equal(engine.energy, metric.seen[0]) and not _equal(engine.energy, metric.seen[2])
+
+
 def test_equal_is_not_better(rows: Tensor) -> None:
     held_out = HeldOut(Scripted(1.0, 1.0, 1.0), every=5, patience=2)
     assert _engine(held_out).fit(cf.batches(rows, size=16), steps=100).steps == 15

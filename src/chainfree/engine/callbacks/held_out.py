@@ -32,6 +32,7 @@ class HeldOut(Callback):
             energy, ``of=(energy, objective.generator)``.
         every: steps between evaluations.
         patience: evaluations without a new best before training stops; ``None`` only watches.
+        from_start: whether the weights that training starts from are looked at too, and may be the best.
         name: under which the metric is logged.
     """
 
@@ -42,6 +43,7 @@ class HeldOut(Callback):
         of: Sequence[nn.Module] = (),
         every: int = 500,
         patience: int | None = None,
+        from_start: bool = False,
         name: str = "held_out_loss",
     ) -> None:
         require_positive_int("every", every)
@@ -51,6 +53,7 @@ class HeldOut(Callback):
         self._of = tuple(of)
         self._every = every
         self._patience = patience
+        self._from_start = from_start
         self._name = name
         self.best: float | None = None
         self.best_step = 0
@@ -60,14 +63,19 @@ class HeldOut(Callback):
     def on_start(self, engine: Engine, total_steps: int) -> None:
         """A resumed run that had stopped early stops again."""
         self._averaged(engine)  # a module that is not trained here is refused now, not after the first ``every`` steps
+        if self._from_start and engine.step == 0:
+            self._look(engine)
         self._stop_if_due(engine)
 
     def on_step(self, engine: Engine) -> None:
         """Evaluate when it is time."""
         if engine.step % self._every:
             return
+        engine.add_to_log(self._name, self._look(engine))
+        self._stop_if_due(engine)
+
+    def _look(self, engine: Engine) -> float:
         value = self._metric(*self._averaged(engine))
-        engine.add_to_log(self._name, value)
         # a NaN is never the best, not even the first
         if value < (math.inf if self.best is None else self.best):
             self.best, self.best_step, self._since_best = value, engine.step, 0
@@ -75,7 +83,7 @@ class HeldOut(Callback):
                 self._best_weights = engine.averaged_weights()
         else:
             self._since_best += 1
-        self._stop_if_due(engine)
+        return value
 
     def _averaged(self, engine: Engine) -> list[nn.Module]:
         return [engine.averaged(module) for module in self._of or (engine.energy,)]
