@@ -206,3 +206,18 @@ def test_one_shape_for_all_components_is_the_same_density_and_the_same_draws() -
     drawn = [m.sample_given(x, fixed, generator=torch.Generator().manual_seed(2)) for m in (shared, full)]
     torch.testing.assert_close(*drawn)
     assert shared.factors.shape == (1, 2, 2)
+
+
+def test_pooled_mixtures_are_mixed_in_equal_parts() -> None:
+    first, second = _mixture(0), _mixture(1)
+    whole = TabularMixture.pooled([first, second])
+    x = first.sample(100, generator=torch.Generator().manual_seed(0))
+    expected = torch.logsumexp(torch.stack([first.log_prob(x), second.log_prob(x)]), 0) - np.log(2)
+    torch.testing.assert_close(whole.log_prob(x), expected)
+    assert whole.components == 2 * COMPONENTS and first.components == COMPONENTS
+    assert whole.sample(50, generator=torch.Generator().manual_seed(0)).shape == (50, 6)
+    assert TabularMixture.pooled([first]) is first
+    with pytest.raises(ValueError, match="mixtures is empty"):
+        TabularMixture.pooled([])
+    with pytest.raises(ValueError, match="do not share it"):
+        TabularMixture.pooled([_with_one_shape()[0], first])

@@ -7,9 +7,13 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
+from chainfree.energies import TabularMixture
 from chainfree.estimators import EnergyOutlierDetector
+from chainfree.estimators.outlier_model import MixturePool
+from chainfree.fitting import fit_tabular_mixture
 
 
 def _people(n: int, seed: int) -> pd.DataFrame:
@@ -98,7 +102,7 @@ def test_components_of_wide_tables_share_their_covariance() -> None:
     """Sixty rows of 1,500 columns."""
     rows = np.random.default_rng(0).normal(size=(60, 1500)).astype(np.float32)
     detector = EnergyOutlierDetector(component_counts=(20,), max_iter=0, random_state=0).fit(rows)
-    (mixture,) = detector.model_.mixtures
+    mixture = detector.model_.pool.mixture
     assert mixture.components == 9 and mixture.factors.shape == (1, 1500, 1500)
     assert np.isfinite(detector.score_samples(rows[:3])).all()
 
@@ -114,3 +118,10 @@ def test_a_category_of_kept_out_rows_alone_is_as_strange_as_a_new_one() -> None:
     new = frame.iloc[[10, 10, 10]].assign(b=["usual", kept_out[0], "never seen"])
     usual, theirs, never = detector.score_samples(new)
     assert theirs == never < usual - 2
+
+
+def test_a_pool_is_the_mean_of_its_mixtures_energies() -> None:
+    rows = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    mixtures = [fit_tabular_mixture(rows, [None] * 3, components=size, seed=size) for size in (2, 5)]
+    pool = MixturePool(TabularMixture.pooled(mixtures), [2, 5])
+    torch.testing.assert_close(pool(rows), (mixtures[0](rows) + mixtures[1](rows)) / 2)

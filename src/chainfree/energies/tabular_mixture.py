@@ -5,6 +5,7 @@ Everitt, "A finite mixture model for the clustering of mixed-mode data", Statist
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 
@@ -19,6 +20,16 @@ from .analytic.mixture import whitened_distances, whitening
 __all__ = ["TabularMixture"]
 
 _MOST_ENTRIES = 1 << 24  # of what is gathered for draws at a time
+_COMPONENTS_OF = {  # which axis of a buffer they are
+    "log_weights": 0,
+    "means": 0,
+    "factors": 0,
+    "whiten": 1,
+    "whitened_means": 1,
+    "shown_means": 0,
+    "shown_scales": 0,
+    "log_shares": 1,
+}
 
 
 class TabularMixture(AnalyticEnergy):
@@ -129,6 +140,30 @@ class TabularMixture(AnalyticEnergy):
             self.log_shares[own] = torch.log_softmax(shares[own].double().log(), 0).to(self.log_shares)
         return self
 
+    @classmethod
+    @torch.no_grad()
+    def pooled(cls, mixtures: Sequence[TabularMixture]) -> TabularMixture:
+        """All mixtures' components in one, the mixtures in equal parts.
+
+        Args:
+            mixtures: of the same columns, none of a shared shape if there are several.
+
+        Raises:
+            ValueError: no mixtures, or a shared shape among several.
+        """
+        if not mixtures:
+            raise ValueError("mixtures is empty")
+        if len(mixtures) == 1:
+            return mixtures[0]
+        if any(mixture.shared_shape for mixture in mixtures):
+            raise ValueError("components of a shared shape do not share it with another mixture's")
+        whole = copy.deepcopy(mixtures[0])
+        whole.components = sum(mixture.components for mixture in mixtures)
+        for name, axis in _COMPONENTS_OF.items():
+            setattr(whole, name, torch.cat([getattr(mixture, name) for mixture in mixtures], axis))
+        whole.log_weights -= math.log(len(mixtures))
+        return whole
+
     def forward(self, x: Tensor) -> Tensor:
         """Energy in nats, ``(B, D) -> (B,)``."""
         return -torch.logsumexp(self.log_joint(x), 1)
@@ -136,7 +171,20 @@ class TabularMixture(AnalyticEnergy):
     def log_joint(self, x: Tensor) -> Tensor:
         r""":math:`\log \pi_k p_k(x)`, ``(B, K)``; its softmax is who is responsible for a row."""
         require_rows(x, (self.dim,), self.means)
-        return self.log_weights + self._log_normal(x) + self._log_shown(x) + self._log_codes(x)
+        # every term is a pass over (B, K) numbers, which is what this costs: constants go into one, and there is no other
+        constant = self.log_weights
+        if self.normal:
+            log_det = self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            constant = constant - (log_det + 0.5 * len(self.normal) * math.log(2 * math.pi))
+        log_joint = constant.expand(len(x), -1)
+        if self.normal:
+            distances = whitened_distances(x[:, self.normal], self.whiten, self.whitened_means)
+            log_joint = torch.add(log_joint, distances.T, alpha=-0.5)
+        if self.hideable:
+            log_joint = log_joint + self._log_shown(x)
+        if self.codes:
+            log_joint = log_joint + self._log_codes(x)
+        return log_joint
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, D)``."""
@@ -176,15 +224,6 @@ class TabularMixture(AnalyticEnergy):
             return []
         patterns, pattern_of = torch.unique(fixed[:, self.normal], dim=0, return_inverse=True)
         return [(pattern, (pattern_of == number).nonzero().flatten()) for number, pattern in enumerate(patterns)]
-
-    def _log_normal(self, x: Tensor) -> Tensor:
-        """``(B, K)``."""
-        if not self.normal:
-            return x.new_zeros(len(x), self.components)
-        distances = whitened_distances(x[:, self.normal], self.whiten, self.whitened_means)
-        log_det = self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        constant = 0.5 * len(self.normal) * math.log(2 * math.pi)
-        return (-0.5 * distances - (log_det + constant).unsqueeze(1)).T
 
     def _log_shown(self, x: Tensor, fixed: Tensor | None = None) -> Tensor:
         if not self.hideable:

@@ -89,7 +89,12 @@ class Logits(nn.Module):
         self.of_rows = of_rows
 
     def forward(self, x: Tensor) -> Tensor:
-        values: Tensor = self.additive(x) + self.of_classes(x) - self.of_rows(x).unsqueeze(1)
+        values: Tensor = self.up_to_a_constant(x) - self.of_rows(x).unsqueeze(1)
+        return values
+
+    def up_to_a_constant(self, x: Tensor) -> Tensor:
+        """What tells classes: without what all have alike, ``(B, D) -> (B, K)``."""
+        values: Tensor = self.additive(x) + self.of_classes(x)
         return values
 
 
@@ -164,7 +169,7 @@ class ClassifierModel:
 
     def probabilities(self, table: Any) -> NDArray[np.float64]:
         """Of the classes, ``(N, K)``."""
-        logits = in_blocks(self.energy.logits, self.encoder.encode(table), self.device)
+        logits = in_blocks(_logits_of(self.energy).up_to_a_constant, self.encoder.encode(table), self.device)
         return np.asarray(torch.softmax(logits / self.temperature, 1))
 
     def energies(self, table: Any) -> Tensor:

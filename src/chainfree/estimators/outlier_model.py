@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ _ROWS_AT_ONCE = 8192
 _PERTURBED_TIMES = 4
 _ITERATIONS = 30
 _ROWS_EXPLAINED = 1024  # at a time
+_ROWS_IN_CACHE = 512  # whose terms of some hundred components stay in a core's cache
 _WIDE = 128  # numbers, above which all components have one covariance
 _WIDE_ITERATIONS = 5
 
@@ -120,6 +122,7 @@ class OutlierModel:
         width = sum(size is None for size in encoder.sizes)
         most = max(1, len(rows) // _FEWEST_ROWS)
         wide = width > _WIDE
+        sizes = sorted({min(size, most) for size in settings.components})
         mixtures = [
             fit_tabular_mixture(
                 rows,
@@ -134,8 +137,9 @@ class OutlierModel:
                 seed=seed + start,
             )
             for start in range(1 if wide else settings.starts)
-            for size in sorted({min(size, most) for size in settings.components})
+            for size in (sizes[-1:] if wide else sizes)
         ]
+        pool = MixturePool(TabularMixture.pooled(mixtures), [mixture.components for mixture in mixtures])
         marginals = fit_tabular_marginals(
             rows,
             encoder.sizes,
@@ -145,7 +149,7 @@ class OutlierModel:
             least_variance=settings.least_variance,
         )
         network = _network(encoder, settings, seed)
-        energy = _energy(mixtures, marginals, network, settings).eval()
+        energy = _energy(pool, marginals, network, settings).eval()
         if not settings.steps:
             return cls(encoder, energy, settings, 0)
         perturbation = encoder.perturbation(noise=settings.noise, time=settings.time)
@@ -177,13 +181,15 @@ class OutlierModel:
         report = engine.fit(batches, steps=settings.steps)
         if report.stopped == "interrupted":  # half a training is no detector
             raise KeyboardInterrupt(f"the fit was stopped by {engine.interrupted_by} at step {report.steps}")
-        energy = _energy(mixtures, marginals, engine.averaged(network), settings)
+        energy = _energy(pool, marginals, engine.averaged(network), settings)
         return cls(encoder, energy.to(device).eval(), settings, report.steps)
 
     @property
-    def mixtures(self) -> list[TabularMixture]:
-        """From the smallest to the largest, of each start."""
-        return [part for part in self.energy.energies if isinstance(part, TabularMixture)]
+    def pool(self) -> MixturePool:
+        """The mixtures."""
+        pool = self.energy.energies[0]
+        assert isinstance(pool, MixturePool)
+        return pool
 
     @property
     def device(self) -> torch.device:
@@ -202,13 +208,13 @@ class OutlierModel:
     def contributions(self, table: Any, *, draws: int, generator: torch.Generator) -> Tensor:
         """By how much the energy falls if a cell is drawn anew given the row's others, the mean, ``(N, columns)``.
 
-        The draws are the largest mixture's. A negative number is of a cell that is likelier than most that could be there.
+        The draws are the mixtures', in equal parts. A negative number is of a cell that is likelier than most would be.
         """
         encoded = self.encoder.encode(table)
         return torch.cat([self._contributions(rows, draws, generator) for rows in encoded.split(_ROWS_EXPLAINED)])
 
     def _contributions(self, rows: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-        here, mixture = self.of_rows(rows), self.mixtures[-1]
+        here, mixture = self.of_rows(rows), self.pool.mixture
         found = []
         for name in self.encoder.schema.names:
             fixed = torch.ones(len(self.encoder.columns), dtype=torch.bool)
@@ -227,8 +233,8 @@ class OutlierModel:
         record = {
             "encoder": self.encoder.to_dict(),
             "settings": asdict(self.settings),
-            "components": [mixture.components for mixture in self.mixtures],
-            "shared_shape": self.mixtures[0].shared_shape,
+            "components": self.pool.sizes,
+            "shared_shape": self.pool.mixture.shared_shape,
             "bins": next(part.components for part in self.energy.energies if isinstance(part, TabularMarginals)),
             "steps": self.steps,
         }
@@ -244,18 +250,16 @@ class OutlierModel:
         record: Mapping[str, Any] = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         encoder = TableEncoder.from_dict(record["encoder"])
         settings = OutlierSettings(**without_lists(record["settings"]))
-        mixtures = [
-            TabularMixture(
-                encoder.sizes,
-                components=size,
-                states=encoder.states,
-                reserved=encoder.reserved,
-                shared_shape=record["shared_shape"],
-            )
-            for size in record["components"]
-        ]
+        mixture = TabularMixture(
+            encoder.sizes,
+            components=sum(record["components"]),
+            states=encoder.states,
+            reserved=encoder.reserved,
+            shared_shape=record["shared_shape"],
+        )
+        pool = MixturePool(mixture, record["components"])
         marginals = TabularMarginals(encoder.sizes, components=record["bins"], states=encoder.states)
-        energy = _energy(mixtures, marginals, _network(encoder, settings, 0), settings).eval().requires_grad_(False)
+        energy = _energy(pool, marginals, _network(encoder, settings, 0), settings).eval().requires_grad_(False)
         load_weights(folder / "energy.safetensors", energy)
         return cls(encoder, energy, settings, record["steps"])
 
@@ -295,11 +299,31 @@ def _contrasts(
     return torch.cat(found)
 
 
-def _energy(
-    mixtures: Sequence[TabularMixture], marginals: TabularMarginals, network: nn.Module, settings: OutlierSettings
-) -> Sum:
-    each = (1 - settings.marginal_share) / len(mixtures)
-    return Sum([*mixtures, marginals, network], weights=[*[each] * len(mixtures), settings.marginal_share, 1.0])
+def _energy(pool: MixturePool, marginals: TabularMarginals, network: nn.Module, settings: OutlierSettings) -> Sum:
+    share = settings.marginal_share
+    return Sum([pool, marginals, network], weights=[1 - share, share, 1.0])
+
+
+class MixturePool(nn.Module):
+    """The mean of mixtures' energies. Their components are in one mixture, whose products are made once for all of them.
+
+    Args:
+        mixture: all components, the mixtures in equal parts.
+        sizes: components of each.
+    """
+
+    def __init__(self, mixture: TabularMixture, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.mixture = mixture
+        self.sizes = list(sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, D) -> (B,)``."""
+        if len(x) > _ROWS_IN_CACHE:
+            return torch.cat([self(part) for part in x.split(_ROWS_IN_CACHE)])
+        parts = self.mixture.log_joint(x).split(self.sizes, 1)
+        each = torch.stack([torch.logsumexp(part, 1) for part in parts])
+        return -each.mean(0) - math.log(len(parts))
 
 
 class _Bounded(nn.Module):

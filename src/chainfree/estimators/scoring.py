@@ -13,7 +13,7 @@ from ..typing import Energy
 
 __all__ = ["energies_of", "in_blocks"]
 
-_BLOCK = 1024
+_BLOCK = 2048
 
 
 @torch.no_grad()

@@ -78,18 +78,24 @@ def codes_of(series: nw.Series[Any], known: Sequence[Category]) -> NDArray[np.in
     Raises:
         DataError: as :func:`cells`, or text, numbers or booleans where another of these was.
     """
-    values, missing = cells(series)
     absent, strange = len(known), len(known) + 1
     held = {_kind(type(value)) for value in known}
+    if series.dtype == nw.String and held == {"text"}:
+        import pandas as pd
+
+        code_of = {value: code for code, value in enumerate(known)}
+        places, distinct = pd.factorize(series.to_pandas())  # -1 where a cell is missing
+        return np.array([*(code_of.get(cell, strange) for cell in distinct), absent], dtype=np.int64)[places]
+    values, missing = cells(series)
     kinds = {"O": "text", "b": "booleans"}
     holds = kinds.get(values.dtype.kind, "numbers")
     if holds not in held and not missing.all():
         raise DataError(f"column {series.name!r} held {held.pop()} and holds {holds} now; make it what it was")
     place = {(type(value) is bool, value): code for code, value in enumerate(known)}
-    # one look-up in Python for each distinct cell, not for each cell
+    # one look-up for each distinct cell, not for each cell
     if values.dtype == object:
-        distinct = {cell: place.get((False, cell), strange) for cell in set(values[~missing])}
-        codes = np.fromiter((distinct.get(cell, absent) for cell in values), dtype=np.int64, count=len(values))
+        code_at = {cell: place.get((False, cell), strange) for cell in set(values[~missing])}
+        codes = np.fromiter((code_at.get(cell, absent) for cell in values), dtype=np.int64, count=len(values))
     else:
         seen, inverse = np.unique(values, return_inverse=True)
         cell_of = [plain(value) for value in seen]
