@@ -1,0 +1,104 @@
+"""The README's rows about estimators of tables."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+__all__ = ["table_rows"]
+
+
+def table_rows(records: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What, result and file, of the files that are there."""
+    makers = {
+        "adbench": _outliers,
+        "conformal": _alarms,
+        "calibration_adult": _classes,
+        "imputation": _imputation,
+        "synthesis": _synthesis,
+        "discrete": _discrete,
+        "table_speed": _speed,
+    }
+    return [row for name, maker in makers.items() if name in records for row in maker(records[name]["figures"])]
+
+
+def _outliers(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    rows = []
+    for part, count in (("all", "30"), ("held_from_tuning", "20")):
+        area, rank = figures["mean_auroc"][part], figures["mean_rank"][part]
+        told = "; ".join(f"{name} {area[name]:.4f} ({rank[name]:.2f})" for name in sorted(area, key=lambda m: -area[m]))
+        which = f"the {count} on which no default was chosen" if part != "all" else f"{count} tables of ADBench"
+        rows.append((f"outliers, {which}: mean AUROC (mean rank)", told, "adbench"))
+    return rows
+
+
+def _alarms(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    rates = figures["false_alarm_rate"].values()
+    told = f"mean {100 * statistics.mean(rates):.1f}%, at most {100 * max(rates):.1f}%; "
+    told += f"{100 * figures['share_beyond_two_errors']:.0f}% of the splits are beyond two standard errors"
+    return [("fresh normal rows called outliers at level 5%, the same tables", told, "conformal")]
+
+
+def _classes(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    rows = []
+    for labels, by_method in figures["accuracy"].items():
+        told = "; ".join(
+            f"{name} {100 * found['mean']:.1f} ± {100 * found['std']:.1f} ({100 * figures['ece'][labels][name]['mean']:.1f})"
+            for name, found in by_method.items()
+        )
+        which = f"{labels} labels" if labels != "all" else "all labels"
+        rows.append(
+            (
+                f"census by the estimators' defaults, {which}: test accuracy in % (calibration error)",
+                told,
+                "calibration_adult",
+            )
+        )
+    return rows
+
+
+def _imputation(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    rows = []
+    for key, what in (
+        ("categorical_accuracy", "accuracy of categories"),
+        ("numeric_error", "error of numbers in standard deviations"),
+    ):
+        told = "; ".join(
+            f"{_plain(table)} " + ", ".join(f"{name} {found['mean']:.3f}" for name, found in by_method.items())
+            for table, by_method in figures[key].items()
+        )
+        rows.append((f"a fifth of the cells filled in: {what}", told, "imputation"))
+    return rows
+
+
+def _synthesis(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    rows = []
+    for key, what in (
+        ("tstr_auroc", "AUROC on real rows of a classifier trained on them"),
+        ("detection_boosting", "AUROC of a classifier that tells them from real ones (0.5 is best)"),
+    ):
+        told = "; ".join(
+            f"{_plain(table)} " + ", ".join(f"{name} {found['mean']:.3f}" for name, found in by_method.items())
+            for table, by_method in figures[key].items()
+        )
+        rows.append((f"synthetic rows: {what}", told, "synthesis"))
+    return rows
+
+
+def _discrete(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    told = "; ".join(
+        f"{name} {found['log_likelihood']:.2f} in [{found['low']:.2f}, {found['high']:.2f}] ({found['mixture']:.2f})"
+        for name, found in figures.items()
+    )
+    return [("binary tables: test log-likelihood in nats (the mixture alone)", told, "discrete")]
+
+
+def _speed(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    told = (
+        f"fitted in {figures['fit_adult_s']:.0f} s, {figures['score_rows_per_s'] / 1000:,.0f},000 rows scored a second"
+    )
+    return [("census, 32,561 rows of 14 columns, the slowest estimator, two threads", told, "table_speed")]
+
+
+def _plain(name: str) -> str:
+    return name.partition("_")[0]
