@@ -7,13 +7,16 @@ after standard scaling and one indicator for each category.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.common import RESULTS
@@ -23,42 +26,55 @@ from chainfree.cli.tables import text_table
 from chainfree.estimators import JointEnergyClassifier
 from chainfree.evaluation import classifier_scores
 from chainfree.experiments import Recorder
+from chainfree.experiments.notes import Notes
 from chainfree.threads import use_threads
 
 SEEDS = (0, 1, 2, 3, 4)
-LABELS = (1000, None)  # None: all
+LABELS = ("1000", "all")
 KEYS = ("accuracy", "ece", "nll", "brier", "auroc")
 
 
 def main() -> None:
-    use_threads(2)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2, help="fits side by side, a thread each")
+    jobs = parser.parse_args().jobs
     recorder = Recorder("calibration_adult", "python -m benchmarks.tables.calibration_adult", RESULTS, SEEDS)
-    frame, y = adult("train")
-    test, y_test = adult("test")
+    notes = Notes(Path("runs/calibration_adult.jsonl"))
+    asked = [{"labels": labels, "method": method, "seed": s} for labels in LABELS for s in SEEDS for method in METHODS]
+    running = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(answer)(q) for q in asked if q not in notes
+    )
+    for question, found in running:
+        notes.add(question, found)
+        print(question, {key: round(value, 4) for key, value in found.items()}, flush=True)
     figures: dict[str, dict[str, dict[str, Any]]] = {key: {} for key in KEYS}
     for labels in LABELS:
-        name = "all" if labels is None else str(labels)
-        for method, fit in METHODS.items():
-            found: dict[str, list[float]] = {key: [] for key in KEYS}
-            for seed in SEEDS:
-                known = np.random.default_rng(seed).permutation(len(frame))[:labels]
-                probabilities = fit(frame, y, known, test, seed)
-                logits = torch.from_numpy(np.log(probabilities.clip(1e-12)))
-                scores = classifier_scores(logits, torch.from_numpy(y_test))
-                for key, value in (*scores._asdict().items(), ("auroc", roc_auc_score(y_test, probabilities[:, 1]))):
-                    found[key].append(float(value))
+        for method in METHODS:
+            answers = [notes[{"labels": labels, "method": method, "seed": seed}] for seed in SEEDS]
             for key in KEYS:
-                spread = statistics.pstdev(found[key])
-                figures[key].setdefault(name, {})[method] = {"mean": statistics.mean(found[key]), "std": spread}
-            told = "  ".join(f"{key} {statistics.mean(found[key]):.4f}" for key in KEYS)
-            print(f"{name} labels, {method}: {told}", flush=True)
+                values = [found[key] for found in answers]
+                spread = {"mean": statistics.mean(values), "std": statistics.pstdev(values)}
+                figures[key].setdefault(labels, {})[method] = spread
     rows = [
-        [name, method, *(f"{figures[key][name][method]['mean']:.4f}" for key in KEYS)]
-        for name in figures["ece"]
+        [labels, method, *(f"{figures[key][labels][method]['mean']:.4f}" for key in KEYS)]
+        for labels in LABELS
         for method in METHODS
     ]
     print(text_table(["labels", "method", *KEYS], rows))
     print(recorder.write(figures))
+
+
+def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+    """One method, trained with one draw of labels."""
+    use_threads(1)
+    frame, y = adult("train")
+    test, y_test = adult("test")
+    count = len(frame) if question["labels"] == "all" else int(question["labels"])
+    known = np.random.default_rng(question["seed"]).permutation(len(frame))[:count]
+    probabilities = METHODS[question["method"]](frame, y, known, test, question["seed"])
+    logits = torch.from_numpy(np.log(probabilities.clip(1e-12)))
+    scores = classifier_scores(logits, torch.from_numpy(y_test))._asdict()
+    return question, {**scores, "auroc": float(roc_auc_score(y_test, probabilities[:, 1]))}
 
 
 Fit = Callable[[pd.DataFrame, np.ndarray, np.ndarray, pd.DataFrame, int], np.ndarray]

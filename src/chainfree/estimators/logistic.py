@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold
 
@@ -41,6 +42,8 @@ def chosen_penalty(features: NDArray[np.float64], labels: NDArray[np.int64]) -> 
         model = LogisticRegression(max_iter=1000, warm_start=True)  # each from the stronger penalty's solution
         for place, penalty in enumerate(_PENALTIES):
             model.set_params(C=penalty).fit(features[kept], labels[kept])
-            log_probabilities = model.predict_log_proba(features[left_out])
-            loss[place] -= log_probabilities[np.arange(len(left_out)), labels[left_out]].sum()
+            logits = model.decision_function(features[left_out])
+            if logits.ndim == 1:  # of two classes, the second's over the first's
+                logits = np.stack([np.zeros(len(logits)), logits], 1)
+            loss[place] -= log_softmax(logits, 1)[np.arange(len(left_out)), labels[left_out]].sum()
     return _PENALTIES[int(loss.argmin())]
