@@ -26,6 +26,13 @@ def test_distances_are_to_the_nearest_fitted_row_in_standard_deviations() -> Non
     np.testing.assert_allclose(found, [0, 0.2, 1], atol=1e-12)
 
 
+def test_copies_are_all_found_and_nothing_else() -> None:
+    source = np.random.default_rng(0)
+    fitted = pd.DataFrame({"wage": source.normal(1e5, 3e4, 5000).round(6), "age": source.integers(0, 99, 5000)})
+    fresh = fitted.assign(wage=fitted["wage"] + 1e-5)
+    assert synthesis.copied(pd.concat([fitted, fresh]), fitted) == 0.5
+
+
 def test_a_category_that_no_fitted_row_has_is_no_copy() -> None:
     fitted = pd.DataFrame({"age": [0, 10], "town": ["Ulm", "Bonn"], "target": ["0", "1"]})
     asked = pd.DataFrame({"age": [0], "town": ["Rom"], "target": ["0"]})

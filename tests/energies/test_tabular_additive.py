@@ -54,3 +54,11 @@ def test_refusals() -> None:
         TabularAdditive([None], outputs=0)
     with pytest.raises(ValueError, match="knots must be a whole number above 0, got 0"):
         TabularAdditive([None], outputs=1, knots=0)
+
+
+def test_hinges_are_constant_beyond_what_was_seen() -> None:
+    additive = TabularAdditive([None], outputs=1)
+    additive.place_knots_(torch.linspace(0, 1, 101).unsqueeze(1))
+    beyond = additive.features(torch.tensor([[1.0], [2.0], [50.0]]))
+    assert beyond[:, 0].tolist() == [1.0, 2.0, 50.0]
+    assert torch.equal(beyond[1, 1:], beyond[0, 1:]) and torch.equal(beyond[2, 1:], beyond[0, 1:])

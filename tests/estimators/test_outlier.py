@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from chainfree.energies import TabularMixture
+from chainfree.energies import TabularMarginals, TabularMixture
 from chainfree.estimators import EnergyOutlierDetector
 from chainfree.estimators.outlier_model import MixturePool
 from chainfree.fitting import fit_tabular_mixture
@@ -125,3 +125,45 @@ def test_a_pool_is_the_mean_of_its_mixtures_energies() -> None:
     mixtures = [fit_tabular_mixture(rows, [None] * 3, components=size, seed=size) for size in (2, 5)]
     pool = MixturePool(TabularMixture.pooled(mixtures), [2, 5])
     torch.testing.assert_close(pool(rows), (mixtures[0](rows) + mixtures[1](rows)) / 2)
+
+
+@pytest.mark.parametrize("share", [0.0, 1 / 3, 0.9])
+def test_the_energy_is_a_pool_of_mixtures_and_columns(share: float) -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    detector = EnergyOutlierDetector(component_counts=(2, 4), marginal_share=share, max_iter=0, random_state=0).fit(
+        rows
+    )
+    model = detector.model_
+    encoded = model.encoder.encode(pd.DataFrame(rows, columns=model.encoder.schema.names))
+    marginals = next(part for part in model.energy.energies if isinstance(part, TabularMarginals))
+    with torch.no_grad():
+        expected = (1 - share) * model.pool(encoded) + share * marginals(encoded)
+    np.testing.assert_allclose(detector.score_samples(rows), -expected.numpy(), rtol=1e-5)
+
+
+def test_a_cell_that_is_odd_by_itself_is_not_lost_among_forty() -> None:
+    rng = np.random.default_rng(0)
+    rows, new = rng.normal(size=(400, 40)), rng.normal(size=(400, 40))
+    new[:200, 7] = rng.choice([-4.0, 4.0], 200)
+    odd = np.arange(400) < 200
+    settings = {"component_counts": (5, 20), "max_iter": 0, "random_state": 0}
+    with_columns, without = (
+        roc_auc_score(odd, -EnergyOutlierDetector(marginal_share=share, **settings).fit(rows).score_samples(new))
+        for share in (1 / 3, 0.0)
+    )
+    assert with_columns > without + 0.02, (with_columns, without)
+
+
+@pytest.mark.parametrize(("columns", "share"), [(2, 1 / 3), (2, 0.0), (140, 1 / 3)])
+def test_cells_beyond_all_squares_are_outliers(columns: int, share: float) -> None:
+    rows = np.random.default_rng(0).normal(size=(150, columns))
+    detector = EnergyOutlierDetector(component_counts=(2,), marginal_share=share, max_iter=0, random_state=0).fit(rows)
+    far = rows[:1].copy()
+    far[0, 0] = 1e30
+    assert detector.predict(far).tolist() == [-1]
+    assert detector.p_values(far)[0] < 0.05
+
+
+def test_a_share_is_one() -> None:
+    with pytest.raises(ValueError, match="marginal_share must be at least 0 and below 1, got 1"):
+        EnergyOutlierDetector(marginal_share=1).fit(np.zeros((9, 1)))

@@ -63,6 +63,8 @@ def test_a_density_of_two_peaks_is_found() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="fitted to rows, got none"):
         fit_tabular_marginals(torch.zeros(0, 1), [None])
+    with pytest.raises(ValueError, match="column 0 has codes from 0 to 1, and others in its rows"):
+        fit_tabular_marginals(torch.tensor([[2.0, 0.0]]), [2, 3])
     with pytest.raises(ValueError, match="prior_rows"):
         fit_tabular_marginals(torch.zeros(3, 1), [None], prior_rows=0.0)
     with pytest.raises(ValueError, match="rows"):

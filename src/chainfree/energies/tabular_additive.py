@@ -15,14 +15,15 @@ from ..checks import require_positive_int, require_rows
 
 __all__ = ["TabularAdditive"]
 
-_LEAST_SPREAD = 1e-6  # of a hinge, below which it says nothing
+_LEAST_SPREAD = 1e-2  # of a hinge, in standard deviations of its number, below which it says nothing
 
 
 class TabularAdditive(nn.Module):
     r"""Logits :math:`b + \sum_j g_j(x_j)`: piecewise linear in every shown number, a value for every code; zero at first.
 
-    A number's function bends at knots, through hinges :math:`\max(0, x - t)` in units of their standard deviation. Without
-    :meth:`place_knots_` there are none, and it is linear.
+    A number's function bends at knots, through hinges :math:`\max(0, x - t)` in units of their standard deviation, and beyond
+    the greatest number that knots were placed by they are constant. Without :meth:`place_knots_` there are none, and it is
+    linear.
 
     Args:
         columns: for every column of the rows ``None`` if it holds a number, or S if it holds codes 0, 1, ..., S - 1.
@@ -39,6 +40,7 @@ class TabularAdditive(nn.Module):
 
     starts: Tensor
     knots: Tensor
+    greatest: Tensor
     inverse_scales: Tensor
 
     def __init__(
@@ -57,6 +59,7 @@ class TabularAdditive(nn.Module):
         sizes = [size for size in columns if size is not None]
         self.register_buffer("starts", torch.tensor([0, *sizes[:-1]], dtype=torch.long).cumsum(0)[: len(sizes)])
         self.register_buffer("knots", torch.zeros(len(self.numbers), knots))
+        self.register_buffer("greatest", torch.full((len(self.numbers),), torch.inf))
         self.register_buffer("inverse_scales", torch.zeros(len(self.numbers), knots))
         self.of_numbers = nn.Parameter(torch.zeros(len(self.numbers) * (1 + knots), outputs))
         self.of_codes = nn.Parameter(torch.zeros(sum(sizes), outputs))
@@ -87,10 +90,12 @@ class TabularAdditive(nn.Module):
             if len(own):
                 # sorted by hand: torch.quantile refuses more than 16 million
                 places = (levels * (len(own) - 1)).round().long()
-                self.knots[row] = own.sort().values[places].to(self.knots)
-        hinges = self._hinges(values.to(self.knots), shown)
-        spread = hinges.double().std(0, correction=0)
-        self.inverse_scales.copy_(torch.where(spread > _LEAST_SPREAD, 1 / spread, 0.0))
+                ordered = own.sort().values
+                self.knots[row], self.greatest[row] = ordered[places].to(self.knots), ordered[-1]
+                hinges = (values[:, row, None] - self.knots[row]).clamp_min(0) * shown[:, row, None]
+                spread = hinges.std(0, correction=0)
+                told = spread > _LEAST_SPREAD * own.std(correction=0)
+                self.inverse_scales[row] = torch.where(told & (spread > 0), 1 / spread, 0.0)
 
     @torch.no_grad()
     def set_(self, coefficients: Tensor, bias: Tensor) -> None:
@@ -107,7 +112,8 @@ class TabularAdditive(nn.Module):
 
     def _hinges(self, values: Tensor, shown: Tensor) -> Tensor:
         """``(B, P, H)``."""
-        return torch.where(shown.unsqueeze(2), (values.unsqueeze(2) - self.knots).clamp_min(0), 0.0)
+        within = torch.minimum(values, self.greatest).unsqueeze(2)
+        return torch.where(shown.unsqueeze(2), (within - self.knots).clamp_min(0), 0.0)
 
     def _shown(self, x: Tensor) -> Tensor:
         shown = torch.ones(len(x), len(self.numbers), dtype=torch.bool, device=x.device)

@@ -110,7 +110,7 @@ class TabularMarginals(AnalyticEnergy):
         return parts
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` independent draws, ``(n, D)``."""
+        """``n`` independent draws, ``(n, D)``, of all codes: those that a table's encoder reserves are among them."""
         x = self.means.new_zeros(n, self.dim)
         for place, start, size in zip(self.codes, self.starts, self.sizes, strict=True):
             x[:, place] = self._components(self.log_shares[start : start + size], n, generator=generator).to(x)

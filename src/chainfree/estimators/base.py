@@ -156,7 +156,7 @@ class TableEstimator(BaseEstimator, Generic[Model]):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _callbacks(self) -> list[Callback]:
-        return [Progress(show=("loss", "held_out_nll", "lr"))] if self.verbose else []
+        return [Progress(show=("loss", "held_out_nll", "held_out_nll_and_error", "lr"))] if self.verbose else []
 
     def _generator(self, random_state: Any) -> torch.Generator:
         """On the model's device, from a seed, a NumPy generator or ``None``."""

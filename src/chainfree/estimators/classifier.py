@@ -25,10 +25,10 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
 
     Logits start at a logistic regression on piecewise linear functions of numbers and on categories, and a perceptron is
     added to them. Cross-entropy trains it on labelled rows, energy discrepancy on all (Grathwohl et al., ICLR 2020, arXiv
-    1912.03263; Schroeder et al., NeurIPS 2023, arXiv 2307.06431), as long as held-out labels gain more than their error. With
-    eighty labels or fewer none is held out, and classes stay with the regression. Two hundred held-out labels tell the
-    temperature of the probabilities as well (Guo et al., ICML 2017, arXiv 1706.04599). At last a second perceptron, which
-    moves all logits alike and no probability, is trained to the rows alone.
+    1912.03263; Schroeder et al., NeurIPS 2023, arXiv 2307.06431), as long as held-out labels gain more than their error:
+    where they gain nothing, classes stay with the regression. Two hundred held-out labels also tell the temperature of what
+    was trained (Guo et al., ICML 2017, arXiv 1706.04599). A second perceptron moves all logits alike and no probability; when
+    classes are done, it is trained to the rows alone.
 
     Args:
         marginal_weight: of the rows' density beside the cross-entropy; 0 for a classifier only.
@@ -39,7 +39,8 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
         batch_size: rows of a step that the density is trained on; of labelled ones there are twice as many.
         learning_rate: the first; it falls to 0 by a cosine.
         n_iter_no_change: looks at the held-out labels, one every fifty steps, that may gain nothing; ``None``: all.
-        validation_fraction: of the labelled rows, held out.
+        validation_fraction: of the labelled rows, held out; raised to fifty of them, but not above a quarter. Where these
+            would be fewer than four, none is, and classes stay with the regression. 0: training goes on to ``max_iter``.
         schema: of the columns, or ``None`` to infer it: see :meth:`chainfree.tables.Schema.infer`.
         device: of the network.
         random_state: seed of all of it.

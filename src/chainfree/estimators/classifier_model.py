@@ -35,7 +35,7 @@ from .scoring import energies_of, in_blocks
 __all__ = ["ClassifierModel", "ClassifierSettings"]
 
 _MORE_HELD, _MOST_SHARE_HELD = 50, 0.25  # labels that are held out if their share is fewer, but at most this share
-_FEWEST_TO_STOP, _FEWEST_TO_TEMPER = 20, 200  # held-out labels that tell a best step, and a temperature
+_FEWEST_TO_STOP, _FEWEST_TO_TEMPER = 4, 200  # held-out labels that tell a best step, and a temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,16 +148,15 @@ class ClassifierModel:
         )
         fit = _Fit(rows, y, loss, settings, seed, torch.device(device), tuple(callbacks))
         held, kept = _held_out(y, settings.held_out, generator)
-        penalty = chosen_penalty(*_known(logits.additive, rows, y))
-        best_step, steps, temperature = 0, 0, 1.0
-        if len(held) >= _FEWEST_TO_STOP:
-            _start_additive_(logits.additive, rows[kept], y[kept], penalty)
+        penalty = _start_additive_(logits.additive, rows[kept], y[kept])
+        steps, temperature = 0, 1.0
+        if len(held) or settings.held_out == 0:
             energy, best_step, steps = fit.classes(energy, held, kept)
-            if best_step and len(held) >= _FEWEST_TO_TEMPER:
+            if not best_step:  # the held-out labels are not needed to stop by
+                _start_additive_(_logits_of(energy).additive, rows, y, penalty)
+            elif len(held) >= _FEWEST_TO_TEMPER:
                 with torch.no_grad():
                     temperature = fit_temperature(energy.logits(rows[held].to(device)).cpu(), y[held])
-        if not best_step:  # the held-out labels are not needed to stop by
-            _start_additive_(_logits_of(energy).additive, rows, y, penalty)
         if settings.marginal_weight > 0:
             energy = fit.rows_alone(energy)
         return cls(encoder, energy.to(device).eval(), temperature, settings, steps)
@@ -227,7 +226,10 @@ class _Fit:
     callbacks: tuple[Callback, ...]
 
     def classes(self, energy: JointEnergy, held: Tensor, kept: Tensor) -> tuple[JointEnergy, int, int]:
-        """Trained with labels until held-out ones gain nothing; the step that was best for them, and steps in all."""
+        """Trained with labels until held-out ones gain nothing; the step that was best for them, and steps in all.
+
+        Without held-out labels the last step is the best.
+        """
         settings, held_x, held_y = self.settings, self.rows[held].to(self.device), self.y[held].to(self.device)
 
         @torch.no_grad()
@@ -236,23 +238,25 @@ class _Fit:
             return functional.cross_entropy(averaged.logits(held_x), held_y, reduction="none").double()
 
         start = nll_of(energy.to(self.device))
+        looks = -(-settings.steps // settings.every)
 
         def bound(averaged: nn.Module) -> float:
             """Few held-out labels are lucky for some step: the best must be better than the start by its own error."""
-            gone = nll_of(averaged) - start
-            return float(start.mean() + gone.mean() + gone.std(correction=0) / len(gone) ** 0.5)
+            gain = nll_of(averaged) - start
+            return float(start.mean() + gain.mean() + gain.std(correction=0) / len(gain) ** 0.5)
 
         watcher = HeldOut(
             bound,
-            every=settings.every,
+            every=settings.steps // looks,  # the last look is at the end
             patience=settings.steps if settings.patience is None else settings.patience,
             from_start=True,
-            name="held_out_nll",
+            name="held_out_nll_and_error",
         )
         marginal = self.loss if settings.marginal_weight > 0 else None
         objective = Joint(marginal, marginal_weight=settings.marginal_weight)
-        trained, steps = self._trained(energy, objective, self._labelled_batches(kept), settings.steps, watcher)
-        return trained, watcher.best_step, steps
+        watchers = [watcher] if len(held) else []
+        trained, steps = self._trained(energy, objective, self._labelled_batches(kept), settings.steps, *watchers)
+        return trained, watcher.best_step if len(held) else steps, steps
 
     def rows_alone(self, energy: JointEnergy) -> JointEnergy:
         """The rows' perceptron by energy discrepancy, the classes as they are."""
@@ -291,7 +295,7 @@ class _Fit:
 
 
 def _held_out(y: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Places of held-out labelled rows, of every class its share, and of all others."""
+    """Places of held-out labelled rows, of every class its share, and of all others; none where they tell nothing."""
     labels = int((y >= 0).sum())
     if share > 0:
         share = max(share, min(_MORE_HELD / labels, _MOST_SHARE_HELD))
@@ -299,8 +303,10 @@ def _held_out(y: Tensor, share: float, generator: torch.Generator) -> tuple[Tens
     for label in range(int(y.max()) + 1):
         own = (y == label).nonzero().flatten()
         own = own[torch.randperm(len(own), generator=generator)]
-        held.append(own[: int(share * len(own))])
+        held.append(own[: round(share * len(own))])
     places = torch.cat(held)
+    if len(places) < _FEWEST_TO_STOP:
+        places = places[:0]
     kept = torch.ones(len(y), dtype=torch.bool)
     kept[places] = False
     return places, kept.nonzero().flatten()
@@ -311,19 +317,17 @@ def _logits_of(energy: JointEnergy) -> Logits:
     return energy.network
 
 
-def _known(additive: TabularAdditive, rows: Tensor, y: Tensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Features and classes of the rows that have one."""
+def _start_additive_(additive: TabularAdditive, rows: Tensor, y: Tensor, penalty: float | None = None) -> float:
+    """At a logistic regression of the labelled rows; the penalty that it had, by default one that they choose."""
     known = y >= 0
-    return additive.cpu().features(rows[known]).double().numpy(), y[known].numpy()
-
-
-def _start_additive_(additive: TabularAdditive, rows: Tensor, y: Tensor, penalty: float) -> None:
-    """At a logistic regression of the labelled rows."""
-    fitted = logistic_regression(*_known(additive, rows, y), penalty)
+    features, labels = additive.cpu().features(rows[known]).double().numpy(), y[known].numpy()
+    penalty = chosen_penalty(features, labels) if penalty is None else penalty
+    fitted = logistic_regression(features, labels, penalty)
     coefficients, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
     if additive.outputs == 2:  # one logit, of the second class over the first
         coefficients, bias = torch.cat([-coefficients, coefficients]) / 2, torch.cat([-bias, bias]) / 2
     additive.set_(coefficients.T, bias)
+    return penalty
 
 
 def _logits(encoder: TableEncoder, classes: int, settings: ClassifierSettings, seed: int) -> Logits:

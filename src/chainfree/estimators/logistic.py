@@ -17,6 +17,7 @@ _MOST_TURNS, _LABELS_OF_TURNS = (
     3000,
 )  # of the division into parts, in each of which few labels choose another penalty
 _MANY_LABELS = 5000
+_LEAST_LOG = float(np.log(np.finfo(np.float64).eps))
 
 
 def logistic_regression(features: NDArray[np.float64], labels: NDArray[np.int64], penalty: float) -> LogisticRegression:
@@ -45,5 +46,6 @@ def chosen_penalty(features: NDArray[np.float64], labels: NDArray[np.int64]) -> 
             logits = model.decision_function(features[left_out])
             if logits.ndim == 1:  # of two classes, the second's over the first's
                 logits = np.stack([np.zeros(len(logits)), logits], 1)
-            loss[place] -= log_softmax(logits, 1)[np.arange(len(left_out)), labels[left_out]].sum()
+            of_class = log_softmax(logits, 1)[np.arange(len(left_out)), labels[left_out]]
+            loss[place] -= of_class.clip(min=_LEAST_LOG).sum()  # one far row is not all
     return _PENALTIES[int(loss.argmin())]

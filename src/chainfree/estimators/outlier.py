@@ -40,13 +40,13 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
             normal, as far as is known: the threshold is the conformal one at ``level``.
         level: share of normal rows that may be called outliers.
         calibration_fraction: of the rows, kept out for p-values.
-        component_counts: sizes of the mixtures, each at most a fifth of the rows.
-        n_estimators: mixtures of each size, from different starts; one where there are more than 128 numbers.
-        marginal_share: w, from 0 to 1.
+        component_counts: sizes of the mixtures, each at most a fifth of the rows; above 128 numbers the largest alone.
+        n_estimators: mixtures of each size, from different starts; above 128 numbers one.
+        marginal_share: w, at least 0 and below 1.
         hidden_layer_sizes: of the network.
         noise: standard deviation of the perturbation of numbers, in units of their scaled columns.
         n_draws: perturbed rows that each row is contrasted with.
-        max_iter: steps of training; 0 for mixtures alone.
+        max_iter: steps of training; 0 for no network.
         batch_size: rows of a step.
         learning_rate: the first; it falls to 0 by a cosine.
         schema: of the columns, or ``None`` to infer it: see :meth:`chainfree.tables.Schema.infer`.
@@ -121,8 +121,8 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
             raise ValueError(f"level must be above 0 and below 1, got {self.level!r}")
         if not 0 < self.calibration_fraction < 1:
             raise ValueError(f"calibration_fraction must be above 0 and below 1, got {self.calibration_fraction!r}")
-        if not 0 <= self.marginal_share <= 1:
-            raise ValueError(f"marginal_share must be from 0 to 1, got {self.marginal_share!r}")
+        if not 0 <= self.marginal_share < 1:
+            raise ValueError(f"marginal_share must be at least 0 and below 1, got {self.marginal_share!r}")
         table, schema = self._read_to_fit(X)
         if len(table) < _FEWEST_ROWS:
             raise DataError(f"the table has {len(table)} rows; give at least {_FEWEST_ROWS}")

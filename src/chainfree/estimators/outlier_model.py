@@ -48,7 +48,8 @@ class OutlierSettings:
     Args:
         scaling: of the numbers.
         components: sizes of the mixtures, each at most a fifth of the rows.
-        starts: mixtures of each size, from k-means of different seeds.
+        starts: mixtures of each size, from k-means of different seeds. Above 128 numbers there is one mixture, of the largest
+            size, of five iterations, whose components share their covariance.
         prior_rows, least_variance: of the mixtures and marginals; see :func:`chainfree.fitting.fit_tabular_mixture`.
         marginal_share: share of the columns' own densities in the energy; the mixtures have the rest in equal parts.
         bins: of a number's own density.
@@ -202,7 +203,8 @@ class OutlierModel:
 
     def of_rows(self, rows: Tensor) -> Tensor:
         """Of encoded rows ``(N, D)`` without what is known of hidden numbers, ``(N,)``."""
-        return energies_of(self.energy, rows, self.encoder, self.device)
+        found = energies_of(self.energy, rows, self.encoder, self.device)
+        return torch.where(found.isnan(), torch.inf, found)  # a cell whose square is beyond float32 is as odd as can be
 
     @torch.no_grad()
     def contributions(self, table: Any, *, draws: int, generator: torch.Generator) -> Tensor:

@@ -42,7 +42,7 @@ def fit_tabular_marginals(
         The density, float32.
 
     Raises:
-        ValueError: no rows, rows that are not finite, or a setting out of its range.
+        ValueError: no rows, rows that are not finite, a code that is none of its column's, or a setting out of its range.
     """
     require_positive_int("components", components)
     require_positive("prior_rows", prior_rows)
@@ -60,6 +60,9 @@ def fit_tabular_marginals(
         torch.stack(parts) if parts else marginals.means.double()
         for parts in ([one[part] for one in found] for part in range(3))
     )
+    for place, size in zip(marginals.codes, marginals.sizes, strict=True):
+        if bool(((rows[:, place] < 0) | (rows[:, place] >= size)).any()):
+            raise ValueError(f"column {place} has codes from 0 to {size - 1}, and others in its rows")
     shares = [
         torch.bincount(rows[:, place].long(), minlength=size).double() + 1 / size
         for place, size in zip(marginals.codes, marginals.sizes, strict=True)

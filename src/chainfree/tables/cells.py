@@ -85,6 +85,8 @@ def codes_of(series: nw.Series[Any], known: Sequence[Category]) -> NDArray[np.in
 
         code_of = {value: code for code, value in enumerate(known)}
         places, distinct = pd.factorize(series.to_pandas())  # -1 where a cell is missing
+        if not all(isinstance(cell, str) for cell in distinct):
+            cells(series)  # a column of objects, which says why not
         return np.array([*(code_of.get(cell, strange) for cell in distinct), absent], dtype=np.int64)[places]
     values, missing = cells(series)
     kinds = {"O": "text", "b": "booleans"}
