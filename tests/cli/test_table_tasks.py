@@ -142,11 +142,37 @@ def test_refusals(chainfree: Run) -> None:
         ("sample", "runs/people-outlier", "--out", "s.csv"): "train one with --task synthesize",
         ("impute", "runs/people-outlier", "people.csv", "--out", "s.csv"): "train one with --task impute",
         ("impute", "runs/none", "people.csv", "--out", "s.csv"): "holds no estimator",
+        ("evaluate", "runs/people-outlier"): "was made by chainfree train --task; use chainfree score",
+        (
+            "train",
+            "--data",
+            "people.csv",
+            "--task",
+            "outlier",
+            "--out",
+            "runs/people-outlier",
+        ): "exists; choose another --out",
+        ("train", "--data", "people.csv", "--task", "outlier", "--steps", "-5"): "--steps must be 0 or more, got -5",
+        ("train", "--data", "people.csv", "--task", "outlier", "--device", "warp"): "device 'warp' cannot be used",
+        ("train", "--data", "people.csv"): "or fit the table with --task",
     }.items():
         ended = chainfree(*arguments)
         assert ended.status == 2 and message in ended.err, (arguments, ended.err)
     assert not Path("s.csv").exists()
     assert isinstance(load("runs/people-outlier"), EnergyOutlierDetector)
+
+
+@pytest.mark.usefixtures("table")
+def test_a_run_is_not_written_over_and_says_what_it_is_for(chainfree: Run) -> None:
+    for _ in range(2):
+        arguments = ("train", "--data", "people.csv", "--task", "synthesize", "--drop", "income", "--steps", "5")
+        assert chainfree(*arguments).status == 0
+    assert Path("runs/people-synthesize-2/estimator.json").is_file()
+    ended = chainfree("score", "runs/people-synthesize", "people.csv", "--out", "s.csv")
+    assert ended.status == 2 and "scores nothing; use chainfree sample" in ended.err
+    given = ("--given", "town=Ulm,town=Bonn")
+    ended = chainfree("sample", "runs/people-synthesize", "--rows", "5", *given, "--out", "s.csv")
+    assert ended.status == 2 and "--given names town twice" in ended.err
 
 
 def test_digits_of_a_text_column_are_text_in_every_file(chainfree: Run) -> None:

@@ -167,3 +167,10 @@ def test_cells_beyond_all_squares_are_outliers(columns: int, share: float) -> No
 def test_a_share_is_one() -> None:
     with pytest.raises(ValueError, match="marginal_share must be at least 0 and below 1, got 1"):
         EnergyOutlierDetector(marginal_share=1).fit(np.zeros((9, 1)))
+
+
+def test_contributions_have_the_rows_names() -> None:
+    frame = _people(200, 0).set_index(np.arange(1000, 1200))
+    detector = EnergyOutlierDetector(component_counts=(2,), max_iter=0, random_state=0).fit(frame)
+    found = detector.contributions(frame.iloc[[3, 5]], n_draws=2, random_state=0)
+    assert found.index.tolist() == [1003, 1005]

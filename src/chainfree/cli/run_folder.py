@@ -23,6 +23,12 @@ from .sources import Source
 __all__ = ["RunFolder"]
 
 
+def free_folder(out: Path, name: str) -> Path:
+    """A folder that is not there yet: ``name``, or ``name-2``, ``name-3``, ..."""
+    numbered = (out / (name if number == 1 else f"{name}-{number}") for number in range(1, 1_000_000))
+    return next(path for path in numbered if not path.exists())
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where everything of one run lies.
@@ -85,7 +91,7 @@ class RunFolder:
             slug = re.sub(r"[^a-z0-9]+", "_", Path(settings.data).name.lower().replace("toy:", "")).strip("_")
             if settings.anomaly is not None:
                 slug += f"_without_{settings.anomaly}"
-            path = next(p for n in range(1, 1_000_000) if not (p := out / (slug if n == 1 else f"{slug}-{n}")).exists())
+            path = free_folder(out, slug)
         # filled under another name, so that there is no run with half of its files whenever the process is killed
         new = cls(out / f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -111,6 +117,8 @@ class RunFolder:
             UsageError: there is none.
         """
         run = cls(Path(path))
+        if (run.path / "estimator.json").is_file():
+            raise UsageError(f"{path} was made by chainfree train --task; use chainfree score, impute or sample")
         if not run.config.is_file():
             raise UsageError(f"{path} is no run folder (it has no config.toml); chainfree train makes one")
         return run

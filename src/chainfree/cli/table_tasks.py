@@ -10,6 +10,7 @@ from ..datasets import DataError
 from ..evaluation import conformal_p_values
 from .errors import UsageError
 from .frames import read_frame, read_parts, writing_table
+from .run_folder import free_folder
 from .tables import text_table
 from .threads import set_threads
 
@@ -51,16 +52,23 @@ def train_table(
         task: what is fitted.
         label: the column of the classes, for the classifier; empty cells are unknown.
         drop: columns to leave out, between commas.
-        out: folder to write, runs/NAME-TASK by default.
+        out: folder to write, by default runs/NAME-TASK or, if it is there, runs/NAME-TASK-2 and so on.
         steps: of training at most; the estimator's own by default.
         seed: of everything random.
         device: of the network.
         threads: that compute; all by default.
     """
+    from ..estimators.base import require_device
     from ..estimators.saved import ESTIMATORS
 
     if (label is None) == (task == "classifier"):
         raise UsageError("give --label COLUMN with --task classifier, and with no other task")
+    if steps is not None and steps < 0:
+        raise UsageError(f"--steps must be 0 or more, got {steps}")
+    try:
+        require_device(device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if threads is not None:
         set_threads(threads)
     frame = read_frame(data, drop=tuple(name.strip() for name in drop.split(",")) if drop else ())
@@ -73,7 +81,9 @@ def train_table(
     if steps is not None:
         settings["max_iter"] = steps
     estimator = ESTIMATORS[_CLASSES[task]](**settings)
-    folder = Path(out or f"runs/{_stem(data)}-{task}")
+    folder = free_folder(Path("runs"), f"{_stem(data)}-{task}") if out is None else Path(out)
+    if folder.exists():
+        raise UsageError(f"{folder} exists; choose another --out")
     started = time.perf_counter()
     fit: Any = estimator
     fit.fit(frame, None if y is None else y.to_numpy())
@@ -97,7 +107,8 @@ def score_table(run: str, data: str, out: str) -> int:
     estimator: Any = load(run)
     task = _TASK_OF[type(estimator).__name__]
     if task not in ("outlier", "density", "classifier"):
-        raise UsageError(f"{run} holds a {type(estimator).__name__}, which scores nothing; see chainfree {task} --help")
+        instead = "impute" if task == "impute" else "sample"
+        raise UsageError(f"{run} is of the task {task}, which scores nothing; use chainfree {instead}")
     with writing_table(out) as writer:
         for part in read_parts(data, text=_text_columns(estimator)):
             writer.write(_scores(estimator, task, _of_columns(part, estimator, data)))
@@ -118,7 +129,7 @@ def impute(run: str, data: str, out: str) -> int:
 
     estimator = load(run)
     if not isinstance(estimator, EnergyImputer):
-        raise UsageError(f"{run} holds a {type(estimator).__name__}; train one with --task impute")
+        raise UsageError(f"{run} is of the task {_TASK_OF[type(estimator).__name__]}; train one with --task impute")
     filled = 0
     with writing_table(out) as writer:
         for part in read_parts(data, text=_text_columns(estimator)):
@@ -137,7 +148,7 @@ def sample_table(run: str, out: str, rows: int, seed: int, given: str | None) ->
 
     estimator = load(run)
     if not isinstance(estimator, EnergyDensity | EnergySynthesizer):
-        raise UsageError(f"{run} holds a {type(estimator).__name__}; train one with --task synthesize")
+        raise UsageError(f"{run} is of the task {_TASK_OF[type(estimator).__name__]}; train one with --task synthesize")
     if rows < 1:
         raise UsageError(f"rows must be a whole number above 0, got {rows!r}")
     drawn = estimator.sample(rows, given=_given(given, estimator.model_.encoder.schema), random_state=seed % 2**32)
@@ -157,6 +168,8 @@ def _given(text: str | None, schema: Schema) -> dict[str, Any]:
         name, sign, value = (piece.strip() for piece in part.partition("="))
         if not sign or not name:
             raise UsageError(f"--given takes COLUMN=VALUE,COLUMN=VALUE, got {part!r}")
+        if name in given:
+            raise UsageError(f"--given names {name} twice")
         column = columns.get(name)
         is_text = isinstance(column, CategoryColumn) and isinstance(column.values[0], str)
         is_date = isinstance(column, NumberColumn) and column.dates
@@ -165,8 +178,8 @@ def _given(text: str | None, schema: Schema) -> dict[str, Any]:
 
 
 def _number(text: str) -> bool | float | str:
-    if text in ("True", "False"):
-        return text == "True"
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     try:
         return float(text)
     except ValueError:
@@ -214,11 +227,12 @@ def _facts(estimator: Any) -> list[list[str]]:
         )
         return [["rows kept out for p-values", f"{kept_out:,}"], ["threshold of the energy", threshold]]
     if hasattr(estimator, "classes_"):
-        return [["classes", ", ".join(map(str, estimator.classes_[:8]))], ["temperature", f"{model.temperature:.3f}"]]
+        named = ", ".join(map(str, estimator.classes_[:8])) + (", ..." if len(estimator.classes_) > 8 else "")
+        return [["classes", f"{len(estimator.classes_)}: {named}"], ["temperature", f"{model.temperature:.3f}"]]
     if model.held_out is None:
         return []
     return [
-        ["held-out log-likelihood", f"{model.held_out:.4f} nats"],
+        ["held-out log-likelihood, of scaled rows", f"{model.held_out:.4f} nats"],
         ["of the mixture alone", f"{model.held_out_base:.4f} nats"],
         ["log Z", f"{model.log_z.value:.4f} +- {model.log_z.standard_error:.4f}"],
     ]

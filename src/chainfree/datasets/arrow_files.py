@@ -101,7 +101,7 @@ def numbers_of(name: str, column: Any) -> NDArray[np.float64]:
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(
             f"column {name!r} is not numeric but {kind}, for example {_example(column)}; leave it out with "
-            "--drop, or encode it as numbers"
+            "--drop, encode it as numbers, or fit the table with --task"
         )
     numbers: NDArray[np.float64] = column.to_numpy().astype(np.float64)
     return numbers

@@ -15,13 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
 from ..datasets import DataError
+from ..datasets.wording import one_line
 from ..engine.atomic import write_text
 from ..engine.callbacks import Callback, Progress
 from ..tables import Schema
 from .frames import form_of, infer_schema, read_table
 from .plain import as_json, without_lists
 
-__all__ = ["TableEstimator", "TableModel"]
+__all__ = ["TableEstimator", "TableModel", "require_device"]
 
 _FEWEST_ROWS = 2
 
@@ -57,6 +58,7 @@ class TableEstimator(BaseEstimator, Generic[Model]):
 
     _model_class: type[Model]
 
+    max_iter: int
     schema: Schema | None
     device: str
     random_state: Any
@@ -144,6 +146,9 @@ class TableEstimator(BaseEstimator, Generic[Model]):
         """What :meth:`_to_save` gave."""
 
     def _read_to_fit(self, X: Any) -> tuple[Any, Schema]:
+        if self.max_iter < 0:
+            raise ValueError(f"max_iter must be 0 or more, got {self.max_iter!r}")
+        require_device(self.device)
         table = read_table(self, X, reset=True, least_rows=_FEWEST_ROWS)
         self._form = form_of(X)
         return table, self.schema if self.schema is not None else infer_schema(X, table)
@@ -162,3 +167,11 @@ class TableEstimator(BaseEstimator, Generic[Model]):
         """On the model's device, from a seed, a NumPy generator or ``None``."""
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         return torch.Generator(self.model_.device).manual_seed(seed)
+
+
+def require_device(device: str) -> None:
+    """Refused before anything is fitted, and not when the network is moved."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used: {one_line(error)}") from None

@@ -195,7 +195,8 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
         table = self._read(X)
         generator = self._generator(random_state)
         found = self.model_.contributions(table, draws=n_draws, generator=generator)
-        return in_form(pd.DataFrame(found.numpy(), columns=self.model_.encoder.schema.names), self._form)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return in_form(pd.DataFrame(found.numpy(), columns=self.model_.encoder.schema.names, index=index), self._form)
 
     def _to_save(self) -> dict[str, Any]:
         return {

@@ -321,7 +321,10 @@ class TableEncoder:
         for counts, what in ((unseen, "categories that it did not have"), (new, "missing cells and had none")):
             for name, count in counts.items():
                 if name not in categories:
-                    raise DataError(f"column {name!r} has {what} ({count} rows); fill them, or drop the rows")
+                    raise DataError(
+                        f"column {name!r} has {what} ({count} rows); fill them, drop the rows, or fit with the schema of a "
+                        "table that has such cells, schema=Schema.infer(TABLE)"
+                    )
                 if not self.reserve:
                     raise DataError(
                         f"column {name!r} has {what} ({count} rows); keep a code for them with reserve=True, or drop the rows"
