@@ -76,7 +76,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         self,
         *,
         strategy: Literal["likely", "draw"] = "likely",
-        n_imputations: int = 20,
+        n_imputations: int = 100,
         n_rounds: int = 3,
         n_components: int | None = None,
         max_components: int = 64,
