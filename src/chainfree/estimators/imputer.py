@@ -38,8 +38,8 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
     are taken to be missing at random: that one is missing says nothing about it that the others do not.
 
     Args:
-        strategy: ``"likely"`` fills with the mean of draws for numbers, the median for few whole numbers and the most
-            frequent for categories, ``"draw"`` with one draw. For several completions see :meth:`completions`.
+        strategy: ``"likely"`` fills with the mean of draws for numbers, of few whole numbers the one nearest to it, and the
+            most frequent of categories, ``"draw"`` with one draw. For several completions see :meth:`completions`.
         n_imputations: draws that a mean or a most frequent value is of.
         n_rounds: turns of fitting and filling before the last, mixtures alone.
         n_components: of the mixture, or ``None`` to choose at most ``max_components``.
@@ -199,7 +199,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         return in_form(frame, form_of(X))
 
     def _likely(self, frame: pd.DataFrame, missing: NDArray[np.bool_], generator: torch.Generator) -> pd.DataFrame:
-        """Means, medians and most frequent categories of weighted draws, in every cell that was missing."""
+        """Means and most frequent categories of weighted draws, in every cell that was missing."""
         model, encoder = self.model_, self.model_.encoder
         rows = encoder.encode(frame)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in encoder.schema.names}
@@ -234,10 +234,12 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
 
 
 def _chosen(votes: Tensor, column: CategoryColumn) -> Tensor:
-    """The median where codes are numbers in their order, the most frequent else, ``(N, S) -> (N,)``."""
+    """The code nearest to the mean where codes are numbers in their order, the most frequent else, ``(N, S) -> (N,)``."""
     if column.order != "ordinal" or isinstance(column.values[0], str):
         return votes.argmax(1)
-    return (votes.cumsum(1) < 0.5 * votes.sum(1, keepdim=True)).sum(1).clamp_max(votes.shape[1] - 1)
+    values = torch.tensor([float(value) for value in column.values], dtype=votes.dtype)
+    means = (votes @ values) / votes.sum(1)
+    return (means.unsqueeze(1) - values).abs().argmin(1)
 
 
 def _fixed(model: DensityModel, missing: NDArray[np.bool_]) -> Tensor:
