@@ -1,7 +1,7 @@
 """Seconds to fit the census (32,561 rows, 14 columns) and rows scored a second, by every estimator's defaults.
 
-On two threads, each estimator in a process of its own. Scoring is of a frame as it was read, encoding included, the median of five turns over the fitted rows. The
-headline figures are those of the slowest estimator.
+On two threads, each estimator in a process of its own. Scoring is of a frame as it was read, encoding included, the median of
+five turns over the fitted rows. The headline figures are those of the slowest estimator.
 """
 
 from __future__ import annotations
