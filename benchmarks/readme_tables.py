@@ -63,31 +63,29 @@ def _classes(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _imputation(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    rows = []
-    for key, what in (
-        ("categorical_accuracy", "accuracy of categories"),
-        ("numeric_error", "error of numbers in standard deviations"),
-    ):
-        told = "; ".join(
-            f"{_plain(table)} " + ", ".join(f"{name} {found['mean']:.3f}" for name, found in by_method.items())
-            for table, by_method in figures[key].items()
-        )
-        rows.append((f"a fifth of the cells filled in: {what}", told, "imputation"))
-    return rows
+    accuracy = "a fifth of the cells filled in: accuracy of categories"
+    error = "a fifth of the cells filled in: error of numbers in standard deviations"
+    return [
+        (accuracy, _by_table(figures["categorical_accuracy"]), "imputation"),
+        (error, _by_table(figures["numeric_error"]), "imputation"),
+    ]
 
 
 def _synthesis(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    rows = []
-    for key, what in (
-        ("tstr_auroc", "AUROC on real rows of a classifier trained on them"),
-        ("detection_boosting", "AUROC of a classifier that tells them from real ones (0.5 is best)"),
-    ):
-        told = "; ".join(
-            f"{_plain(table)} " + ", ".join(f"{name} {found['mean']:.3f}" for name, found in by_method.items())
-            for table, by_method in figures[key].items()
-        )
-        rows.append((f"synthetic rows: {what}", told, "synthesis"))
-    return rows
+    trained = "synthetic rows: AUROC on real rows of a classifier trained on them"
+    told_apart = "synthetic rows: AUROC of a classifier that tells them from real ones (0.5 is best)"
+    return [
+        (trained, _by_table(figures["tstr_auroc"]), "synthesis"),
+        (told_apart, _by_table(figures["detection_boosting"]), "synthesis"),
+    ]
+
+
+def _by_table(figure: dict[str, Any]) -> str:
+    """Every table's methods and their means."""
+    return "; ".join(
+        f"{_plain(table)} " + ", ".join(f"{name} {found['mean']:.3f}" for name, found in by_method.items())
+        for table, by_method in figure.items()
+    )
 
 
 def _discrete(figures: dict[str, Any]) -> list[tuple[str, str, str]]:

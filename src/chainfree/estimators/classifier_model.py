@@ -148,16 +148,18 @@ class ClassifierModel:
         )
         fit = _Fit(rows, y, loss, settings, seed, torch.device(device), tuple(callbacks))
         held, kept = _held_out(y, settings.held_out, generator)
+        if not settings.steps:  # nothing to stop
+            held, kept = held[:0], torch.arange(len(y))
         penalty = _start_additive_(logits.additive, rows[kept], y[kept])
         steps, temperature = 0, 1.0
-        if len(held) or settings.held_out == 0:
+        if settings.steps and (len(held) or settings.held_out == 0):
             energy, best_step, steps = fit.classes(energy, held, kept)
             if not best_step:  # the held-out labels are not needed to stop by
                 _start_additive_(_logits_of(energy).additive, rows, y, penalty)
             elif len(held) >= _FEWEST_TO_TEMPER:
                 with torch.no_grad():
                     temperature = fit_temperature(energy.logits(rows[held].to(device)).cpu(), y[held])
-        if settings.marginal_weight > 0:
+        if settings.steps and settings.marginal_weight > 0:
             energy = fit.rows_alone(energy)
         return cls(encoder, energy.to(device).eval(), temperature, settings, steps)
 
