@@ -20,7 +20,7 @@ from .parsing import dump_settings, parse_settings
 from .settings import TrainSettings
 from .sources import Source
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "free_folder"]
 
 
 def free_folder(out: Path, name: str) -> Path:
