@@ -101,6 +101,15 @@ def test_types_and_index_are_kept() -> None:
     assert not filled.isna().any().any()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "Float32", "float[pyarrow]", "Int8", "int32[pyarrow]"])
+def test_columns_keep_their_type(dtype: str) -> None:
+    x = np.random.default_rng(0).normal(size=200)
+    values = pd.Series(np.round(8 * x) if "nt" in dtype else x).mask(np.arange(200) < 20).astype(dtype).rename("y")
+    filled = EnergyImputer(max_iter=0, n_rounds=1, random_state=0).fit_transform(pd.DataFrame({"x": x, "y": values}))
+    assert filled["y"].dtype == dtype and not filled["y"].isna().any()
+    pd.testing.assert_series_equal(filled["y"][20:], values[20:])
+
+
 def test_draws_are_the_same_every_time() -> None:
     imputer = _fitted()
     holed = _with_holes(_people(100, 4), 0.3, 4)

@@ -295,5 +295,7 @@ def _put(frame: pd.DataFrame, name: str, rows: NDArray[np.int64], values: pd.Ser
     column = frame[name].copy()
     if isinstance(column.dtype, pd.DatetimeTZDtype) and values.dt.tz is None:
         values = values.dt.tz_localize("UTC").dt.tz_convert(column.dtype.tz)
-    column.iloc[rows] = np.asarray(values, dtype=object) if column.dtype == object else values.to_numpy()
+    found = np.asarray(values, dtype=object) if column.dtype == object else values.to_numpy()
+    # pandas takes no float64 into a column of half or single precision
+    column.iloc[rows] = found.astype(column.dtype) if column.dtype in (np.float16, np.float32) else found
     return frame.assign(**{name: column.infer_objects() if column.dtype == object else column})
