@@ -101,7 +101,9 @@ def test_types_and_index_are_kept() -> None:
     assert not filled.isna().any().any()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "Float32", "float[pyarrow]", "Int8", "int32[pyarrow]"])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", "Float32", "float[pyarrow]", "Int8", "int32[pyarrow]"]
+)
 def test_columns_keep_their_type(dtype: str) -> None:
     x = np.random.default_rng(0).normal(size=200)
     values = pd.Series(np.round(8 * x) if "nt" in dtype else x).mask(np.arange(200) < 20).astype(dtype).rename("y")
