@@ -114,6 +114,47 @@ def test_draws_given_some_columns_have_the_conditional_density(known: tuple[int,
         assert float((given[:, 1] * (given[:, 2] == 2)).mean()) == pytest.approx(truth, abs=0.05)
 
 
+def test_several_draws_of_each_row_are_as_many_rows_draws() -> None:
+    mixture = _mixture()
+    x = mixture.sample(3, generator=torch.Generator().manual_seed(0))
+    fixed = torch.zeros(3, 6, dtype=torch.bool)
+    fixed[0, [0, 2]] = fixed[1, [1, 3, 4]] = True
+    several = mixture.sample_given(x, fixed, draws=20_000, generator=torch.Generator().manual_seed(1)).view(3, -1, 6)
+    for row in range(3):
+        alone = mixture.sample_given(
+            x[row].expand(20_000, 6), fixed[row].expand(20_000, 6), generator=torch.Generator().manual_seed(row)
+        )
+        assert torch.equal(several[row][:, fixed[row]], alone[:, fixed[row]])
+        for place in (~fixed[row]).nonzero().flatten().tolist():
+            found, expected = several[row][:, place].numpy(), alone[:, place].numpy()
+            if COLUMNS[place] is None:
+                assert stats.ks_2samp(found, expected).pvalue > 1e-4
+            else:
+                counts = [np.bincount(codes.astype(int), minlength=3) + 1 for codes in (found, expected)]
+                assert stats.chi2_contingency(np.stack(counts)).pvalue > 1e-4
+    with pytest.raises(ValueError, match="draws must be a whole number above 0, got 0"):
+        mixture.sample_given(x, fixed, draws=0)
+
+
+def test_the_density_of_some_cells_is_the_sum_over_the_others() -> None:
+    mixture = _mixture()
+    row = torch.tensor([0.4, -0.6, 1.0, 0.7, 0.0, 1.0], dtype=torch.float64)
+    axis = torch.linspace(-12, 12, 481, dtype=torch.float64)
+    free = {0: axis, 2: torch.arange(3.0).double(), 5: torch.arange(2.0).double()}
+    fixed = torch.ones(6, dtype=torch.bool)
+    fixed[list(free)] = False
+    rows = row.repeat(len(axis) * 6, 1)
+    rows[:, list(free)] = torch.cartesian_prod(*free.values())
+    summed = torch.logsumexp(mixture.log_prob(rows), 0) + np.log(0.05)
+    nonsense = torch.where(fixed, row, 1e6)
+    found = mixture.log_marginal(nonsense.repeat(2, 1), fixed.repeat(2, 1))
+    torch.testing.assert_close(found, summed.expand(2))
+    x = mixture.sample(5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mixture.log_marginal(x, torch.ones_like(x, dtype=torch.bool)), mixture.log_prob(x))
+    nothing = mixture.log_marginal(x, torch.zeros_like(x, dtype=torch.bool))
+    torch.testing.assert_close(nothing, torch.zeros(5, dtype=torch.float64))
+
+
 def test_rows_may_know_different_columns() -> None:
     mixture = _mixture()
     x = mixture.sample(6, generator=torch.Generator().manual_seed(5))

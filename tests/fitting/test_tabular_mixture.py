@@ -7,7 +7,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 
 from chainfree.energies import TabularMixture
-from chainfree.fitting import fit_tabular_mixture
+from chainfree.fitting import choose_mixture_size, fit_tabular_mixture
 
 
 def _two_clusters(n: int) -> torch.Tensor:
@@ -85,8 +85,44 @@ def test_one_shape_for_all_components_is_scikit_learns() -> None:
     torch.testing.assert_close((ours.factors @ ours.factors.mT)[0], shape, atol=0.02, rtol=0)
 
 
+def test_several_starts_are_pooled_and_tell_new_rows_better() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def ring(n: int) -> torch.Tensor:
+        angles = 6.2832 * torch.rand(n, generator=generator)
+        return torch.stack([angles.cos(), angles.sin()], 1) + 0.05 * torch.randn(n, 2, generator=generator)
+
+    x, new = ring(400), ring(4000)
+    alone = [
+        fit_tabular_mixture(x, [None, None], components=16, prior_rows=1.0, seed=seed).log_prob(new)
+        for seed in range(3)
+    ]
+    pooled = fit_tabular_mixture(x, [None, None], components=16, prior_rows=1.0, starts=3)
+    assert pooled.components == 48
+    torch.testing.assert_close(pooled.log_prob(new), torch.stack(alone).logsumexp(0) - torch.tensor(3.0).log())
+    assert float(pooled.log_prob(new).mean()) > max(float(found.mean()) for found in alone)
+
+
+def test_the_size_that_is_chosen_is_the_one_that_is_fitted() -> None:
+    x, columns = _true_mixture().sample(2000, generator=torch.Generator().manual_seed(0)), [2] * 5 + [3, None, None, 2]
+    size = choose_mixture_size(x, columns, states={7: 8}, most_components=8)
+    chosen = fit_tabular_mixture(x, columns, states={7: 8}, most_components=8)
+    given = fit_tabular_mixture(x, columns, states={7: 8}, **size._asdict())
+    assert size.components in (2, 4, 8)
+    torch.testing.assert_close(chosen.log_prob(x), given.log_prob(x))
+    assert choose_mixture_size(x, columns, states={7: 8}, components=3, prior_rows=2.0) == (3, 2.0)
+
+
 def test_refusals() -> None:
     x = torch.randn(5, 2)
+    with pytest.raises(ValueError, match="starts must be a whole number above 0, got 0"):
+        fit_tabular_mixture(x, [None, None], starts=0)
+    with pytest.raises(
+        ValueError, match="components of a shared shape do not share it with another start's, got 2 starts"
+    ):
+        fit_tabular_mixture(x, [None, None], starts=2, shared_shape=True)
+    with pytest.raises(ValueError, match="most_components must be a whole number above 0, got 0"):
+        choose_mixture_size(x, [None, None], most_components=0)
     with pytest.raises(ValueError, match="5 rows cannot hold 6 components; lower them"):
         fit_tabular_mixture(x, [None, None], components=6)
     with pytest.raises(ValueError, match="prior_rows must be a finite number above 0, got 0"):

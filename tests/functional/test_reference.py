@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from chainfree.energies import Gaussian, GaussianMixture
+from chainfree.energies import MLP, Gaussian, GaussianMixture, Tilted
 from chainfree.functional import energy_discrepancy, referenced_discrepancy, shared_contrast, stabilised_contrast
 from chainfree.losses import EnergyDiscrepancy
 from chainfree.perturbations import Gaussian as GaussianNoise
@@ -169,6 +169,43 @@ def test_the_other_rows_have_the_plain_discrepancy() -> None:
     g = lambda r: energy(r) + reference.log_prob(r)  # noqa: E731
     torch.testing.assert_close(found.values[:3], shared_contrast(g(x[:3]), g(drawn), 1.0))
     assert found.draw_energy.shape == (40,)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_tilt_of_the_reference_is_contrasted_without_its_density(share: float) -> None:
+    torch.manual_seed(0)
+    base, x = _wide(2), _rows(10, 2)
+    tilted = Tilted(base, MLP(2, width=8, depth=2)).double()
+    last = list(tilted.network.parameters())[-2]
+    torch.nn.init.normal_(last)
+    asked: list[int] = []
+
+    class Counted(torch.nn.Module):
+        def log_prob(self, rows: Tensor) -> Tensor:
+            asked.append(len(rows))
+            return base.log_prob(rows)
+
+        def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
+            return base.sample(n, generator=generator)
+
+    counted = Counted()
+    loss = EnergyDiscrepancy(perturbation=GaussianNoise(t=0.5), reference=counted, share=share)
+    both = (tilted, Tilted(counted, tilted.network))
+    torch.nn.init.normal_(last, generator=_seeded(3))  # Tilted has set it to zero
+    values, gradients, rows = [], [], []
+    for energy in both:
+        asked.clear()
+        value = loss(energy, x, generator=_seeded(5)).loss
+        values.append(value)
+        gradients.append(torch.autograd.grad(value, last)[0])
+        rows.append(sum(asked))
+    torch.testing.assert_close(values[1], values[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+    count = round(10 * share)
+    assert rows == [
+        count + 4 * count,
+        (10 - count) * 5,
+    ]  # the plain energy has asked its own base for all of them beside
 
 
 def test_settings_are_checked() -> None:

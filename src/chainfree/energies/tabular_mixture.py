@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..checks import require_rows
+from ..checks import require_positive_int, require_rows
 from .analytic.base import AnalyticEnergy
 from .analytic.mixture import whitened_distances, whitening
 
@@ -190,36 +190,57 @@ class TabularMixture(AnalyticEnergy):
         """``n`` independent draws, ``(n, D)``."""
         return self._sample_of(self._components(self.log_weights, n, generator=generator), generator)
 
-    def sample_given(self, x: Tensor, fixed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """A draw of the other columns given the fixed ones, for every row, ``(B, D)``.
+    def log_marginal(self, x: Tensor, fixed: Tensor) -> Tensor:
+        """Log-density in nats of the fixed cells of every row, whatever the others are, ``(B,)``.
+
+        Args:
+            x, fixed: as for :meth:`sample_given`.
+
+        Raises:
+            ValueError: as :meth:`sample_given`.
+        """
+        return torch.logsumexp(self._log_joint_of(x, fixed, self._patterns(x, fixed)), 1)
+
+    def sample_given(
+        self, x: Tensor, fixed: Tensor, *, draws: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws of the other columns given the fixed ones, for every row, ``(B * draws, D)``, a row's own beside each other.
 
         Args:
             x: rows ``(B, D)``, of which only fixed cells are read.
             fixed: which cells are, boolean, ``(B, D)``. A number and its state go together.
+            draws: of each row.
             generator: source of randomness on the device of the mixture.
 
         Raises:
-            ValueError: another shape, or a number that is fixed without its state.
+            ValueError: another shape, a number that is fixed without its state, or ``draws`` below 1.
         """
+        require_positive_int("draws", draws)
+        patterns = self._patterns(x, fixed)
+        component = _categorical(self._log_joint_of(x, fixed, patterns), generator, draws).flatten()
+        drawn = self._sample_of(component, generator).unflatten(0, (len(x), draws))
+        component = component.view(len(x), draws)
+        for pattern, rows in patterns:
+            known = x[rows][:, self.normal].repeat_interleave(draws, 0)
+            own = drawn[rows].flatten(0, 1)
+            own[:, self.normal] = self._conditional(known, own[:, self.normal], component[rows].flatten(), pattern)
+            drawn[rows] = own.unflatten(0, (len(rows), draws))
+        return torch.where(fixed.unsqueeze(1), x.unsqueeze(1), drawn).flatten(0, 1)
+
+    def _log_joint_of(self, x: Tensor, fixed: Tensor, patterns: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """:meth:`log_joint` of the fixed cells alone, ``(B, K)``."""
+        log_joint = self.log_weights + self._log_shown(x, fixed) + self._log_codes(x, fixed)
+        for pattern, rows in patterns:
+            log_joint[rows] += self._log_marginal(x[rows][:, self.normal], pattern)
+        return log_joint
+
+    def _patterns(self, x: Tensor, fixed: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Which numbers are known, ``(P,)``, and the places of the rows where it is these."""
         require_rows(x, (self.dim,), self.means)
         if fixed.shape != x.shape or not torch.equal(fixed[:, self.hideable], fixed[:, self.states]):
             raise ValueError(
                 f"fixed must say of every cell of {tuple(x.shape)} whether it is, and the same of a number and its state"
             )
-        log_joint = self.log_weights + self._log_shown(x, fixed) + self._log_codes(x, fixed)
-        patterns = self._patterns(fixed)
-        for pattern, rows in patterns:
-            log_joint[rows] += self._log_marginal(x[rows][:, self.normal], pattern)
-        component = _categorical(log_joint, generator)
-        drawn = self._sample_of(component, generator)
-        for pattern, rows in patterns:
-            drawn[rows.unsqueeze(1), torch.tensor(self.normal, device=x.device).unsqueeze(0)] = self._conditional(
-                x[rows][:, self.normal], drawn[rows][:, self.normal], component[rows], pattern
-            )
-        return torch.where(fixed, x, drawn)
-
-    def _patterns(self, fixed: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Which numbers are known, ``(P,)``, and the places of the rows where it is these."""
         if not self.normal:
             return []
         patterns, pattern_of = torch.unique(fixed[:, self.normal], dim=0, return_inverse=True)
@@ -228,14 +249,17 @@ class TabularMixture(AnalyticEnergy):
     def _log_shown(self, x: Tensor, fixed: Tensor | None = None) -> Tensor:
         if not self.hideable:
             return x.new_zeros(len(x), self.components)
-        values = x[:, self.hideable].unsqueeze(1)
-        hidden = (x[:, self.states] != 0).unsqueeze(1)
-        away = torch.where(hidden, values, (values - self.shown_means) / self.shown_scales)
-        log_scales = torch.where(hidden, 0.0, self.shown_scales.log())
-        terms = -0.5 * away.square() - log_scales - 0.5 * math.log(2 * math.pi)
-        if fixed is not None:
-            terms = torch.where(fixed[:, self.hideable].unsqueeze(1), terms, 0.0)  # others may be anything, NaN too
-        return terms.sum(2)
+        values, hidden = x[:, self.hideable], x[:, self.states] != 0
+        # others may be anything, NaN too
+        counted = torch.ones_like(hidden) if fixed is None else fixed[:, self.hideable]
+        shown = (counted & ~hidden).to(self.shown_scales)
+        # (v - m) / s as products of (1/s, -m/s) with (v, 1), 0 where hidden: (H, K, 2) with (H, 2, B)
+        inverse = 1 / self.shown_scales
+        scales = torch.stack([inverse, -self.shown_means * inverse], 2).transpose(0, 1)
+        rows = torch.stack([torch.where(shown > 0, values, 0.0), shown]).permute(2, 0, 1)
+        of_shown = torch.addmm((scales @ rows).square().sum(0), self.shown_scales.log(), shown.T, alpha=2)
+        of_hidden = torch.where(counted & hidden, values, 0.0).square().sum(1) + math.log(2 * math.pi) * counted.sum(1)
+        return -0.5 * (of_shown.T + of_hidden.unsqueeze(1))
 
     def _log_codes(self, x: Tensor, fixed: Tensor | None = None) -> Tensor:
         if not self.codes:
@@ -275,8 +299,8 @@ class TabularMixture(AnalyticEnergy):
         return torch.einsum("ni,nij->nj", vectors, matrices[component])
 
     def _sample_of(self, component: Tensor, generator: torch.Generator | None) -> Tensor:
-        at_once = max(1, _MOST_ENTRIES // max(1, len(self.normal) ** 2, *self.sizes))
-        if len(component) > at_once:  # a matrix and a row of shares for every draw
+        at_once = max(1, _MOST_ENTRIES // max(1, len(self.normal) ** 2))
+        if len(component) > at_once:  # a matrix for every draw
             return torch.cat([self._sample_of(part, generator) for part in component.split(at_once)])
         n = len(component)
         x = self.means.new_zeros(n, self.dim)
@@ -284,7 +308,7 @@ class TabularMixture(AnalyticEnergy):
             noise = self._normal(n, len(self.normal), like=self.means, generator=generator)
             x[:, self.normal] = self.means[component] + self._by_shape(self.factors.mT, component, noise)
         for place, start, size in zip(self.codes, self.starts, self.drawn, strict=True):
-            x[:, place] = _categorical(self.log_shares[start : start + size].T[component], generator).to(x)
+            x[:, place] = _code_of(self.log_shares[start : start + size].T, component, generator).to(x)
         if self.hideable:
             noise = self._normal(n, len(self.hideable), like=self.means, generator=generator)
             shown = self.shown_means[component] + self.shown_scales[component] * noise
@@ -292,8 +316,22 @@ class TabularMixture(AnalyticEnergy):
         return x
 
 
-def _categorical(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One draw from every row's softmax, ``(B, S) -> (B,)``."""
+def _categorical(logits: Tensor, generator: torch.Generator | None, draws: int = 1) -> Tensor:
+    """Draws from every row's softmax, ``(B, S) -> (B, draws)``."""
     shares = logits.double().softmax(1).cumsum(1)
-    u = torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device, generator=generator) * shares[:, -1:]
-    return (shares <= u).sum(1).clamp_max(logits.shape[1] - 1)
+    u = torch.rand(len(logits), draws, dtype=torch.float64, device=logits.device, generator=generator)
+    return torch.searchsorted(shares, u * shares[:, -1:], right=True).clamp_max(logits.shape[1] - 1)
+
+
+def _code_of(logits: Tensor, component: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One draw from the softmax of every component's row of ``(K, S)``, ``(n,)``.
+
+    All components' shares are summed up one after the other, each above its number, and one search finds a draw's place: no
+    row of shares is copied for it.
+    """
+    shares = logits.double().softmax(1).cumsum(1)
+    numbers = torch.arange(len(logits), dtype=torch.float64, device=logits.device)
+    steps = (shares / shares[:, -1:] + numbers.unsqueeze(1)).flatten()
+    u = torch.rand(len(component), dtype=torch.float64, device=logits.device, generator=generator)
+    found = torch.searchsorted(steps, u + component, right=True) - component * logits.shape[1]
+    return found.clamp(0, logits.shape[1] - 1)

@@ -21,6 +21,7 @@ class DensityParameters(Protocol):
 
     n_components: int | None
     max_components: int
+    n_mixtures: int
     hidden_layer_sizes: tuple[int, ...]
     noise: float
     n_draws: int
@@ -36,6 +37,7 @@ def density_settings(given: DensityParameters) -> DensitySettings:
     return DensitySettings(
         components=given.n_components,
         most_components=given.max_components,
+        mixtures=given.n_mixtures,
         widths=tuple(given.hidden_layer_sizes),
         noise=given.noise,
         draws=given.n_draws,
@@ -59,6 +61,7 @@ class DensityEstimator(TableEstimator[DensityModel]):
         *,
         n_components: int | None = None,
         max_components: int = 64,
+        n_mixtures: int = 3,
         hidden_layer_sizes: tuple[int, ...] = (256, 256),
         noise: float = 0.3,
         n_draws: int = 16,
@@ -74,6 +77,7 @@ class DensityEstimator(TableEstimator[DensityModel]):
     ) -> None:
         self.n_components = n_components
         self.max_components = max_components
+        self.n_mixtures = n_mixtures
         self.hidden_layer_sizes = hidden_layer_sizes
         self.noise = noise
         self.n_draws = n_draws

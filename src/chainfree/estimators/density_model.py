@@ -1,4 +1,4 @@
-"""What densities of tables are: an encoding, a mixture, and a network that tilts it."""
+"""What densities of tables are: an encoding, mixtures, and a network that tilts them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..engine.atomic import write_text
 from ..engine.callbacks import Callback
 from ..engine.checkpoint import load_weights, save_weights
 from ..evaluation.log_z import LogZ
-from ..fitting import fit_tabular_mixture, fit_tilted
+from ..fitting import IncompleteRows, fit_tabular_mixture, fit_tilted
 from ..samplers import sample_tilted, sample_tilted_given
 from ..tables import Scaling, Schema, TableEncoder
 from .networks import table_network
@@ -34,8 +34,9 @@ class DensitySettings:
     Args:
         scaling: of the numbers.
         reserve: codes for categories that the fitted rows do not have.
-        components: of the mixture, or ``None`` to choose at most ``most_components``.
+        components: of a mixture, or ``None`` to choose at most ``most_components``.
         most_components: that are tried.
+        mixtures: that are pooled, each from another start.
         prior_rows: of the mixture's components, or ``None`` to choose.
         widths: of the network's layers.
         embedding: length of a category's vector.
@@ -49,6 +50,7 @@ class DensitySettings:
     reserve: bool = True
     components: int | None = None
     most_components: int = 64
+    mixtures: int = 3
     prior_rows: float | None = None
     widths: tuple[int, ...] = (256, 256)
     embedding: int = 8
@@ -74,7 +76,7 @@ class DensityModel:
         log_z: of the energy.
         settings: that it was fitted with.
         held_out: mean log-likelihood of held-out rows in nats of the tensors, ``None`` without any.
-        held_out_base: the mixture's.
+        held_out_base: the mixtures'.
         steps: that the tilt was trained for.
     """
 
@@ -97,19 +99,18 @@ class DensityModel:
         device: torch.device | str = "cpu",
         callbacks: Sequence[Callback] = (),
     ) -> DensityModel:
-        """Fit all of it; the mixture on the CPU, the network on the device.
+        """Fit all of it; the mixtures on the CPU, the network on the device.
 
         Raises:
             DataError: what the encoder refuses.
             TrainingDivergedError: as :meth:`chainfree.Engine.fit`.
         """
-        require_in_unit_interval("validation_fraction", settings.held_out)
         generator = torch.Generator().manual_seed(seed)
         encoder = TableEncoder(schema, scaling=settings.scaling, reserve=settings.reserve).fit(table)
         rows = encoder.encode(table, generator=generator)
         order = torch.randperm(len(rows), generator=generator)
-        count = round(settings.held_out * len(rows)) if settings.steps else 0
-        held, kept = rows[order[:count]], rows[order[count:]]
+        count = cls.held_out_rows(len(rows), settings)
+        kept = rows[order[count:]]
         base = fit_tabular_mixture(
             kept,
             encoder.sizes,
@@ -118,22 +119,50 @@ class DensityModel:
             components=settings.components,
             most_components=settings.most_components,
             prior_rows=settings.prior_rows,
+            starts=settings.mixtures,
             seed=seed,
         )
+        held = rows[order[:count]] if count else None
+        return cls.tilted(encoder, base, kept, held, settings, seed=seed, device=device, callbacks=callbacks)
+
+    @staticmethod
+    def held_out_rows(rows: int, settings: DensitySettings) -> int:
+        """How many of so many rows stop the tilt; none where there are no steps.
+
+        Raises:
+            ValueError: the share is none.
+        """
+        require_in_unit_interval("validation_fraction", settings.held_out)
+        return round(settings.held_out * rows) if settings.steps else 0
+
+    @classmethod
+    def tilted(
+        cls,
+        encoder: TableEncoder,
+        base: TabularMixture,
+        rows: Tensor | IncompleteRows,
+        held: Tensor | IncompleteRows | None,
+        settings: DensitySettings,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        callbacks: Sequence[Callback] = (),
+    ) -> DensityModel:
+        """Tilt a base that was fitted to encoded rows, or leave it where there are no steps.
+
+        Raises:
+            TrainingDivergedError: as :meth:`chainfree.Engine.fit`.
+        """
+        network = table_network(encoder, widths=settings.widths, embedding=settings.embedding, seed=seed)
         if not settings.steps:
-            energy = (
-                Tilted(base, table_network(encoder, widths=settings.widths, embedding=settings.embedding, seed=seed))
-                .to(device)
-                .eval()
-                .requires_grad_(False)
-            )
+            energy = Tilted(base, network).to(device).eval().requires_grad_(False)
             return cls(encoder, energy, LogZ(0.0, 0.0, float(len(rows))), settings, None, None, 0)
         fitted = fit_tilted(
-            kept,
+            rows,
             base,
-            table_network(encoder, widths=settings.widths, embedding=settings.embedding, seed=seed),
+            network,
             perturbation=encoder.perturbation(noise=settings.noise, time=settings.time),
-            held_out=held if count else None,
+            held_out=held,
             draws=settings.draws,
             share=settings.share,
             steps=settings.steps,

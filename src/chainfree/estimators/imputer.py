@@ -15,14 +15,15 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from ..checks import require_positive_int
-from ..energies import TabularMixture
+from ..fitting import IncompleteRows, fit_incomplete_tabular_mixture
 from ..samplers import weighted_given
-from ..tables import CategoryColumn, Column, NumberColumn, Schema
+from ..tables import CategoryColumn, Column, NumberColumn, Schema, TableEncoder
 from ..tables.series import category_series, number_series
 from .base import TableEstimator
 from .density_base import density_settings
 from .density_model import DensityModel
 from .frames import as_pandas, form_of, in_form, is_frame
+from .shrinkage import Shrinkage, held_out_shrinkage
 
 __all__ = ["EnergyImputer"]
 
@@ -32,18 +33,21 @@ _PROPOSALS = 16  # of the mixture, that each draw is chosen from
 class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[DensityModel]):
     r"""Fills missing cells by what they are likely to be given the row's others.
 
-    The density of :class:`EnergyDensity` is fitted to a table whose missing cells are filled by draws of the same density,
-    in turns (Celeux and Diebolt, "The SEM algorithm", Computational Statistics Quarterly 2, 1985): first by draws of their
-    columns, then by draws of the mixture given the row's other cells, at last by draws that the network has weighed. Cells
-    are taken to be missing at random: that one is missing says nothing about it that the others do not.
+    The density of :class:`EnergyDensity`, by what is known of the rows. Mixtures are fitted to the table and fill it by draws
+    given the row's other cells, in turns (Celeux and Diebolt, "The SEM algorithm", Computational Statistics Quarterly 2,
+    1985); the last ones are pooled. The network then sees each row as a draw of the density as it is at that step, so that it
+    learns nothing from what the mixtures put into cells. Cells are taken to be missing at random: that one is missing says
+    nothing about it that the others do not.
 
     Args:
-        strategy: ``"likely"`` fills with the mean of draws for numbers, of few whole numbers the one nearest to it, and the
-            most frequent of categories, ``"draw"`` with one draw. For several completions see :meth:`completions`.
+        strategy: ``"likely"`` fills with the mean of draws for numbers, as far from the column's own mean as held-out rows
+            bear out, of few whole numbers with the one nearest to it, and with the most frequent of categories; ``"draw"``
+            with one draw. For several completions see :meth:`completions`.
         n_imputations: draws that a mean or a most frequent value is of.
-        n_rounds: turns of fitting and filling before the last, mixtures alone.
-        n_components: of the mixture, or ``None`` to choose at most ``max_components``.
+        n_rounds: turns of fitting and filling before those whose mixtures are pooled.
+        n_components: of a mixture, or ``None`` to choose at most ``max_components``.
         max_components: that are tried.
+        n_mixtures: that are pooled, one of each of the last turns.
         hidden_layer_sizes: of the network.
         noise: standard deviation of the perturbation of numbers, in units of their scaled columns.
         n_draws: perturbed rows that each row is contrasted with.
@@ -58,6 +62,8 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         verbose: whether a progress bar is shown.
 
     Attributes:
+        shrinkage_: by column of numbers, how far means are taken back to the column's own; held-out rows say it, and
+            without any there is none.
         n_iter_: steps of training.
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
@@ -72,14 +78,17 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
 
     _model_class = DensityModel
 
+    shrinkage_: dict[str, Shrinkage]
+
     def __init__(
         self,
         *,
         strategy: Literal["likely", "draw"] = "likely",
         n_imputations: int = 100,
-        n_rounds: int = 3,
+        n_rounds: int = 2,
         n_components: int | None = None,
         max_components: int = 64,
+        n_mixtures: int = 3,
         hidden_layer_sizes: tuple[int, ...] = (256, 256),
         noise: float = 0.3,
         n_draws: int = 16,
@@ -98,6 +107,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         self.n_rounds = n_rounds
         self.n_components = n_components
         self.max_components = max_components
+        self.n_mixtures = n_mixtures
         self.hidden_layer_sizes = hidden_layer_sizes
         self.noise = noise
         self.n_draws = n_draws
@@ -127,26 +137,40 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         schema = Schema(tuple(dataclasses.replace(column, missing=False) for column in schema.columns))
         frame = as_pandas(table)[list(schema.names)]
         missing = frame.isna().to_numpy()
+        settings = density_settings(self)
         generator = torch.Generator().manual_seed(seed)
         filled = _filled_by_columns(frame, np.random.default_rng(seed))
-        last = density_settings(self)
-        alone = dataclasses.replace(last, steps=0, held_out=0.0)
-        for turn in range(self.n_rounds if missing.any() else 0):
-            model = DensityModel.fit(filled, schema, alone, seed=seed + turn)
-            filled = _filled_by_draws(model, filled, missing, generator)
-            # sizes are chosen once
-            base = model.energy.base
-            assert isinstance(base, TabularMixture)
-            alone = dataclasses.replace(alone, components=base.components)
-        self.model_ = DensityModel.fit(
-            filled,
-            schema,
-            dataclasses.replace(last, components=alone.components),
+        encoder = TableEncoder(schema, scaling=settings.scaling, reserve=settings.reserve).fit(filled)
+        rows = IncompleteRows(encoder.encode(filled, generator=generator), _fixed(encoder, missing))
+        order = torch.randperm(len(rows), generator=generator)
+        count = DensityModel.held_out_rows(len(rows), settings)
+        kept = rows[order[count:]]
+        base = fit_incomplete_tabular_mixture(
+            kept,
+            encoder.sizes,
+            states=encoder.states,
+            reserved=encoder.reserved,
+            components=settings.components,
+            most_components=settings.most_components,
+            prior_rows=settings.prior_rows,
+            turns=self.n_rounds,
+            pooled=settings.mixtures,
             seed=seed,
-            device=self.device,
-            callbacks=self._callbacks(),
         )
+        held = rows[order[:count]] if count else None
+        self.model_ = DensityModel.tilted(
+            encoder, base, kept, held, settings, seed=seed, device=self.device, callbacks=self._callbacks()
+        )
+        self.shrinkage_ = {}
+        if held is not None and self.strategy == "likely":
+            self.shrinkage_ = held_out_shrinkage(self.model_, held, proposals=self.n_imputations, seed=seed)
         return self
+
+    def _to_save(self) -> dict[str, Any]:
+        return {"shrinkage": {name: list(found) for name, found in self.shrinkage_.items()}}
+
+    def _take_up(self, more: dict[str, Any]) -> None:
+        self.shrinkage_ = {name: Shrinkage(*found) for name, found in more["shrinkage"].items()}
 
     def transform(self, X: Any) -> Any:
         """The table without holes, in its own form.
@@ -203,7 +227,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         model, encoder = self.model_, self.model_.encoder
         rows = encoder.encode(frame)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in encoder.schema.names}
-        fixed = _fixed(model, missing)
+        fixed = _fixed(encoder, missing)
         proposals = weighted_given(
             model.energy,
             rows.to(model.device),
@@ -227,6 +251,8 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         for column in encoder.schema.columns:
             values_of = np.concatenate(parts[column.name])
             if isinstance(column, NumberColumn):
+                if column.name in self.shrinkage_:
+                    values_of = self.shrinkage_[column.name](values_of)
                 filled[column.name] = number_series(column, values_of)
             else:
                 filled[column.name] = category_series(column, values_of)
@@ -242,11 +268,11 @@ def _chosen(votes: Tensor, column: CategoryColumn) -> Tensor:
     return (means.unsqueeze(1) - values).abs().argmin(1)
 
 
-def _fixed(model: DensityModel, missing: NDArray[np.bool_]) -> Tensor:
+def _fixed(encoder: TableEncoder, missing: NDArray[np.bool_]) -> Tensor:
     """Which cells of the tensors are known, ``(N, D)``."""
-    fixed = torch.ones(len(missing), len(model.encoder.columns), dtype=torch.bool)
-    for place, name in enumerate(model.encoder.schema.names):
-        fixed[:, model.encoder.places(name)] = torch.from_numpy(~missing[:, place : place + 1])
+    fixed = torch.ones(len(missing), len(encoder.columns), dtype=torch.bool)
+    for place, name in enumerate(encoder.schema.names):
+        fixed[:, encoder.places(name)] = torch.from_numpy(~missing[:, place : place + 1])
     return fixed
 
 
@@ -267,7 +293,7 @@ def _filled_by_draws(
     """Cells that were missing drawn anew given the row's others; what stands in them now is not looked at."""
     rows = np.flatnonzero(missing.any(axis=1))
     encoded = model.encoder.encode(filled.iloc[rows])
-    drawn = model.complete(encoded, _fixed(model, missing[rows]), proposals=_PROPOSALS, generator=generator)
+    drawn = model.complete(encoded, _fixed(model.encoder, missing[rows]), proposals=_PROPOSALS, generator=generator)
     decoded = model.encoder.decode(drawn)
     for place, name in enumerate(model.encoder.schema.names):
         own = missing[rows, place]

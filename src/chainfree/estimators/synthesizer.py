@@ -19,8 +19,10 @@ class EnergySynthesizer(DensityEstimator):
     rejection. Numbers beyond the table's least and greatest are taken to these.
 
     Args:
-        n_components: of the mixture, or ``None`` to choose at most ``max_components``.
+        n_components: of a mixture, or ``None`` to choose at most ``max_components``.
         max_components: that are tried.
+        n_mixtures: that are pooled, each from another start; one is faster, and its density about a sixth of a nat lower on
+            the census.
         hidden_layer_sizes: of the network.
         noise: standard deviation of the perturbation of numbers, in units of their scaled columns.
         n_draws: perturbed rows that each row is contrasted with.

@@ -2,15 +2,20 @@
 
 from .flow import fit_flow
 from .generator import GeneratorFit, fit_generator
+from .incomplete import IncompleteRows, fit_incomplete_tabular_mixture
 from .tabular_marginals import fit_tabular_marginals
-from .tabular_mixture import fit_tabular_mixture
+from .tabular_mixture import MixtureSize, choose_mixture_size, fit_tabular_mixture
 from .tilted import TiltedFit, fit_tilted
 
 __all__ = [
     "GeneratorFit",
+    "IncompleteRows",
+    "MixtureSize",
     "TiltedFit",
+    "choose_mixture_size",
     "fit_flow",
     "fit_generator",
+    "fit_incomplete_tabular_mixture",
     "fit_tabular_marginals",
     "fit_tabular_mixture",
     "fit_tilted",

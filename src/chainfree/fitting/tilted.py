@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from ..evaluation.log_z import LogZ, log_mean_weight
 from ..losses import EnergyDiscrepancy
 from ..perturbations import Perturbation
 from ..streams import generator_at
-from ..typing import Density
+from ..typing import Density, Energy, LossOutput
+from .incomplete import IncompleteRows
 
 __all__ = ["TiltedFit", "fit_tilted"]
 
@@ -33,6 +35,7 @@ class TiltedFit:
         energy: the base and its tilt, in evaluation mode.
         log_z: by draws of the base.
         held_out: mean log-likelihood of the held-out rows in nats, at the step that was best for them; ``None`` without any.
+            Of incomplete rows, of what is known of them.
         held_out_base: the base's.
         steps: of training.
         stopped: why it ended.
@@ -58,13 +61,46 @@ class _Weights:
         return log_mean_weight(-_values(network, self.draws))
 
 
+class _Held:
+    """Rows that the tilt is not trained on, each as draws of what is not known of it, ``(N, C, D)``, or one if all is."""
+
+    def __init__(self, rows: Tensor | IncompleteRows, base: Density, completions: int, seed: int) -> None:
+        if isinstance(rows, IncompleteRows):
+            self.rows = _completed(rows, base, completions, seed)
+            self.log_base = float(base.log_marginal(rows.x, rows.known).double().mean())  # type: ignore[attr-defined]
+        else:
+            self.rows = rows.unsqueeze(1)
+            self.log_base = float(_log_base(base, rows).mean())
+
+    def gain(self, network: nn.Module) -> float:
+        r"""Mean of :math:`\log \frac1C \sum_c e^{-f(x_c)}`, log Z more than the log-likelihood is above the base's."""
+        values = -_values(network, self.rows.flatten(0, 1)).view(self.rows.shape[:2])
+        return float((torch.logsumexp(values, 1) - math.log(values.shape[1])).mean())
+
+
+@dataclass(frozen=True)
+class _OfCompletions:
+    """A loss of rows ``(B, C, *event)``: of one of each row's C draws of the base, chosen so that it is one of the energy."""
+
+    loss: EnergyDiscrepancy
+
+    def __call__(self, energy: Energy, x: Tensor, /, *, generator: torch.Generator | None = None) -> LossOutput:
+        assert isinstance(energy, Tilted)
+        with torch.no_grad():
+            values = energy_values(energy.network, x.flatten(0, 1)).view(x.shape[:2])
+            u = torch.rand(values.shape, device=values.device, generator=generator)
+            chosen = (-values - torch.log(-torch.log(u))).argmax(1)  # the largest of these is a draw from e^-f
+        return self.loss(energy, x[torch.arange(len(x), device=x.device), chosen], generator=generator)
+
+
 def fit_tilted(
-    rows: Tensor,
+    rows: Tensor | IncompleteRows,
     base: Density,
     network: nn.Module,
     *,
     perturbation: Perturbation,
-    held_out: Tensor | None = None,
+    held_out: Tensor | IncompleteRows | None = None,
+    completions: int = 8,
     draws: int = 16,
     share: float = 0.5,
     steps: int = 2000,
@@ -85,12 +121,16 @@ def fit_tilted(
     drawn from, :math:`\log Z = \log E_{p_0} e^{-f}` costs no chain, and the log-likelihood of held-out rows is known at any
     time. Where no tilt is better than none, there is none: the last layer is zero again.
 
+    Of incomplete rows it learns by what is known of them: each has some draws of the base given that, and a step takes one of
+    them with weights :math:`e^{-f}`, so that it is a draw of the energy as it is then (stochastic expectation maximisation).
+
     Args:
-        rows: ``(N, *event)``.
+        rows: ``(N, *event)``, or ``(N, D)`` with unknown cells.
         base: of rows like these. Parameters of its own are left alone.
         network: f, ``(B, *event) -> (B,)``; its last layer is set to zero.
         perturbation: of the rows.
         held_out: rows for stopping and for the choice of the best step, or ``None`` for neither.
+        completions: draws of the base of each incomplete row.
         draws: M, for each row.
         share: of the rows of a batch that are contrasted with the base.
         steps, batch, lr, weight_decay: of training, by AdamW with a cosine.
@@ -103,35 +143,44 @@ def fit_tilted(
 
     Raises:
         ValueError: a setting out of its range.
+        TypeError: incomplete rows, and a base that cannot be drawn from given columns.
         TrainingDivergedError: as :meth:`chainfree.Engine.fit`.
         KeyboardInterrupt: SIGINT or SIGTERM came.
     """
-    for name, value in (("steps", steps), ("batch", batch), ("base_draws", base_draws), ("every", every)):
+    for name, value in (
+        ("steps", steps),
+        ("batch", batch),
+        ("base_draws", base_draws),
+        ("every", every),
+        ("completions", completions),
+    ):
         require_positive_int(name, value)
     require_positive("lr", lr)
     device = torch.device(device)
     every = steps // -(-steps // every)  # the last look is at the end
     energy = Tilted(base, network).to(device)
-    rows = rows.to(device)
     weights = _Weights(energy.base, base_draws, seed, device)
     watchers: list[Callback] = list(callbacks)
-    of_base: float | None = None
+    held: _Held | None = None
     if held_out is not None:
-        held = held_out.to(device)
-        of_base = float(_log_base(energy.base, held).mean())
+        held = of_held = _Held(held_out.to(device), energy.base, completions, seed + 1)
 
         def loss_of(averaged: nn.Module) -> float:
             assert isinstance(averaged, Tilted)
-            tilt = float(_values(averaged.network, held).mean())
-            return tilt + weights.log_z(averaged.network).value - of_base
+            return weights.log_z(averaged.network).value - of_held.gain(averaged.network) - of_held.log_base
 
         likelihood = HeldOut(
             loss_of, every=every, patience=steps if patience is None else patience, name="held_out_nll"
         )
         watchers.append(likelihood)
+    discrepancy = EnergyDiscrepancy(perturbation=perturbation, draws=draws, reference=energy.base, share=share)
+    loss: EnergyDiscrepancy | _OfCompletions = discrepancy
+    if isinstance(rows, IncompleteRows):
+        rows, loss = _completed(rows.to(device), energy.base, completions, seed), _OfCompletions(discrepancy)
+    rows = rows.to(device)
     engine = Engine(
         energy,
-        EnergyDiscrepancy(perturbation=perturbation, draws=draws, reference=energy.base, share=share),
+        loss,
         seed=seed,
         optimizer=OptimizerSettings(lr=lr, weight_decay=weight_decay),
         schedule=Cosine(),
@@ -147,13 +196,28 @@ def fit_tilted(
     more = _Weights(fitted.base, _MORE_DRAWS * base_draws, seed + 1, device)
     log_z = more.log_z(fitted.network)
     found: float | None = None
-    if held_out is not None and of_base is not None:
-        found = of_base - float(_values(fitted.network, held).mean()) - log_z.value
-        if not found > of_base:
+    if held is not None:
+        found = held.log_base + held.gain(fitted.network) - log_z.value
+        if not found > held.log_base:
             # Tilted sets the last layer to zero
-            fitted, found = Tilted(fitted.base, fitted.network).eval().requires_grad_(False), of_base
+            fitted, found = Tilted(fitted.base, fitted.network).eval().requires_grad_(False), held.log_base
             log_z = more.log_z(fitted.network)
-    return TiltedFit(fitted, log_z, found, of_base, report.steps, report.stopped)
+    log_base = None if held is None else held.log_base
+    return TiltedFit(fitted, log_z, found, log_base, report.steps, report.stopped)
+
+
+@torch.no_grad()
+def _completed(rows: IncompleteRows, base: Density, completions: int, seed: int) -> Tensor:
+    """Draws of the base given what is known of each row, ``(N, C, D)``."""
+    draw_given = getattr(base, "sample_given", None)
+    if not callable(draw_given):
+        raise TypeError(
+            f"incomplete rows are drawn given what is known, and a {type(base).__name__} has no sample_given(x, fixed); "
+            "tilt a TabularMixture"
+        )
+    source = generator_at(rows.x.device, "draws of the base given what is known", seed, 0)
+    drawn: Tensor = draw_given(rows.x, rows.known, draws=completions, generator=source)
+    return drawn.view(len(rows), completions, -1)
 
 
 @torch.no_grad()

@@ -82,6 +82,7 @@ def referenced_discrepancy(
     draws: int,
     among: int | None = None,
     w: float = 1.0,
+    relative: Energy | None = None,
     generator: torch.Generator | None = None,
 ) -> ReferencedDiscrepancy:
     r"""Energy discrepancy of the first rows with a perturbation that forgets them, and of the others with the given one.
@@ -111,10 +112,13 @@ def referenced_discrepancy(
         draws: a row, of the reference and of the perturbation, at least 1; of the reference rounded up to whole groups.
         among: M, draws of the reference that a row is contrasted with at a time, at most as many as there are; ``None``: all.
         w: weight of the datum among its draws.
+        relative: :math:`E(x) + \log r(x)`, where a function says it without either: of a tilt of the reference its network.
+            The energy is not asked then, and the density of the reference of the other rows and their draws alone.
         generator: source of randomness on the device of ``x``.
 
     Returns:
-        :class:`ReferencedDiscrepancy`.
+        :class:`ReferencedDiscrepancy`; with ``relative``, energies of the first rows and of the reference's draws are
+        relative to it.
 
     Raises:
         ValueError: ``draws`` or ``among`` below 1, more among than draws, ``w`` negative, ``share`` out of its range.
@@ -139,18 +143,26 @@ def referenced_discrepancy(
         each = -(-each // among) * among
     with torch.no_grad():
         drawn = reference.sample(each * blocks, generator=generator).to(x)
-        log_reference = log_prob_values(reference, torch.cat([far, drawn]))
-        rows = [x, drawn]
+        rows = [far, drawn]
         if len(near):
             recovered = perturbation.recover(
                 perturbation.perturb(near, generator=generator), draws, generator=generator
             )
-            rows.append(recovered.flatten(0, 1))
-    values = energy_values(energy, torch.cat(rows))
-    data, from_reference, around = values.split([len(x), len(drawn), len(values) - len(x) - len(drawn)])
-    of_rows = (data[:count] + log_reference[:count]).tensor_split(blocks)
-    of_draws = (from_reference + log_reference[count:]).split(each)
+            rows += [near, recovered.flatten(0, 1)]
+        together, split = torch.cat(rows), count + len(drawn)
+        # the first part's contrast is of the energy and the reference's density together, the other's of the energy alone
+        log_reference = log_prob_values(reference, together[:split] if relative is None else together[split:])
+    values = energy_values(energy if relative is None else relative, together)
+    contrasted, alone = values[:split], values[split:]
+    if relative is None:
+        contrasted = contrasted + log_reference
+    else:
+        alone = alone - log_reference
+    of_rows = contrasted[:count].tensor_split(blocks)
+    of_draws = contrasted[count:].split(each)
     parts = [shared_contrast(g, others, w, among=among) for g, others in zip(of_rows, of_draws, strict=True)]
     if len(near):
-        parts.append(stabilised_contrast(data[count:], around.view(draws, len(near)), w))
-    return ReferencedDiscrepancy(torch.cat(parts), data, values[len(x) :])
+        parts.append(stabilised_contrast(alone[: len(near)], alone[len(near) :].view(draws, len(near)), w))
+    first = values[:split]
+    data_energy = torch.cat([first[:count], alone[: len(near)]])
+    return ReferencedDiscrepancy(torch.cat(parts), data_energy, torch.cat([first[count:], alone[len(near) :]]))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_non_negative, require_positive_int
+from ..energies.compose import Tilted
 from ..functional.discrepancy import Discrepancy, energy_discrepancy
 from ..functional.reference import ReferencedDiscrepancy, referenced_discrepancy
 from ..perturbations import Gaussian, Perturbation
@@ -31,7 +32,8 @@ class EnergyDiscrepancy:
         chunk: draws evaluated at a time; bounds memory at large M for one more forward pass. ``None``: all at once.
         reference: a density as wide as the data, or ``None``. With it a share of the rows is perturbed beyond recognition,
             and contrasted with draws of this density that they share: see
-            :func:`chainfree.functional.referenced_discrepancy`. Where the energy is tilted from a base, the base.
+            :func:`chainfree.functional.referenced_discrepancy`. Where the energy is tilted from a base, the base: their
+            densities cancel, and it is not asked for them.
         share: of these rows, above 0 and at most 1.
         among: draws of the reference that such a row is contrasted with at a time: all at once, or 1 for pairs.
 
@@ -84,6 +86,7 @@ class EnergyDiscrepancy:
                 draws=self.draws,
                 among=self.among,
                 w=self.w,
+                relative=energy.network if isinstance(energy, Tilted) and energy.base is self.reference else None,
                 generator=generator,
             )
         loss = result.values.mean()

@@ -30,8 +30,14 @@ __all__ = [
 class ConditionalDensity(Density, Protocol):
     """A density that can be drawn from given some of a row's columns, such as :class:`chainfree.energies.TabularMixture`."""
 
-    def sample_given(self, x: Tensor, fixed: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draws of the other columns given the fixed ones, ``(B, D)``."""
+    def sample_given(
+        self, x: Tensor, fixed: Tensor, *, draws: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws of the other columns given the fixed ones, ``(B * draws, D)``, a row's own beside each other."""
+        ...
+
+    def log_marginal(self, x: Tensor, fixed: Tensor) -> Tensor:
+        """Log-density of the fixed cells in nats, ``(B,)``."""
         ...
 
 
@@ -137,9 +143,7 @@ def weighted_given(
     at_once = max(1, rows_at_a_time(x) // proposals)
     for rows, known in zip(x.split(at_once), fixed.split(at_once), strict=True):
         with torch.no_grad():
-            drawn = draw_given(
-                rows.repeat_interleave(proposals, 0), known.repeat_interleave(proposals, 0), generator=generator
-            )
+            drawn = draw_given(rows, known, draws=proposals, generator=generator)
             found = _weighted(energy, drawn.unflatten(0, (len(rows), proposals)))
         yield found  # not within no_grad, which would hold for whoever asks
 
