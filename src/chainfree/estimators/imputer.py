@@ -170,7 +170,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         return {"shrinkage": {name: list(found) for name, found in self.shrinkage_.items()}}
 
     def _take_up(self, more: dict[str, Any]) -> None:
-        self.shrinkage_ = {name: Shrinkage(*found) for name, found in more["shrinkage"].items()}
+        self.shrinkage_ = {name: Shrinkage(*found) for name, found in more.get("shrinkage", {}).items()}
 
     def transform(self, X: Any) -> Any:
         """The table without holes, in its own form.
