@@ -38,7 +38,7 @@ def read_frame(path: str, *, drop: tuple[str, ...] = ()) -> pd.DataFrame:
         frame = pd.concat(parts, ignore_index=True)
     else:
         # types by all of the file
-        frame = next(iter(read_parts(path, at_once=None)))
+        frame = _with_keys(next(iter(read_parts(path, at_once=None))), path)
     unknown = [name for name in drop if name not in frame.columns]
     if unknown:
         raise DataError(f"{path} has no column {unknown[0]!r} to drop; it has {', '.join(map(str, frame.columns))}")
@@ -89,6 +89,18 @@ def _with_rows(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     if not len(frame):
         raise DataError(f"{path} has a header and no rows; give at least one")
     return frame
+
+
+def _with_keys(frame: pd.DataFrame, path: str) -> pd.DataFrame:
+    """With text where a number has leading zeros: 007 is the name of something, and 7 is not."""
+    import pandas as pd
+
+    numeric = [place for place, name in enumerate(frame.columns) if frame[name].dtype.kind in "iuf"]
+    if not numeric:
+        return frame
+    cells = pd.read_csv(path, skipinitialspace=True, dtype="str", usecols=numeric)
+    keys = [name for name in cells.columns if cells[name].str.fullmatch(r"0\d+").any()]
+    return frame.assign(**{str(name): cells[name] for name in keys}) if keys else frame
 
 
 class TableWriter:
