@@ -73,12 +73,12 @@ def held_out_shrinkage(model: DensityModel, held: IncompleteRows, *, proposals: 
         numbers = encoder.decode_numbers(found.x.cpu().flatten(0, 1))
         for name, means in parts.items():
             means.append((weights * numbers[name].reshape(weights.shape)).sum(1))
-    truth = encoder.decode_numbers(rows.x)
+    truth, of_held = encoder.decode_numbers(rows.x), encoder.decode_numbers(held.x)
     shrinkage = {}
     for column in columns:
         place = encoder.places(column.name)[0]
         asked, there = hide[:, place].numpy(), held.known[:, place].numpy()
-        own = encoder.decode_numbers(held.x)[column.name][there]
+        own = of_held[column.name][there]
         centre = float(own.mean()) if len(own) else column.low
         means = np.concatenate(parts[column.name])[asked]
         shrinkage[column.name] = Shrinkage(centre, _slope(means - centre, truth[column.name][asked] - centre))
