@@ -1,6 +1,7 @@
 """Data: toy densities with exact log-densities, tables from files, images, stacked digits, anomaly-detection problems."""
 
 from .cifar import load_cifar10
+from .deskew import deskewed
 from .digits import AnomalySplit, load_adbench, load_digits_one_held_out
 from .download import download
 from .errors import DataError
@@ -24,6 +25,7 @@ __all__ = [
     "cache_dir",
     "data_dir",
     "dequantise",
+    "deskewed",
     "download",
     "find",
     "load_adbench",

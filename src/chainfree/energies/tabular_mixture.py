@@ -253,13 +253,14 @@ class TabularMixture(AnalyticEnergy):
         # others may be anything, NaN too
         counted = torch.ones_like(hidden) if fixed is None else fixed[:, self.hideable]
         shown = (counted & ~hidden).to(self.shown_scales)
-        # (v - m) / s as products of (1/s, -m/s) with (v, 1), 0 where hidden: (H, K, 2) with (H, 2, B)
-        inverse = 1 / self.shown_scales
-        scales = torch.stack([inverse, -self.shown_means * inverse], 2).transpose(0, 1)
-        rows = torch.stack([torch.where(shown > 0, values, 0.0), shown]).permute(2, 0, 1)
-        of_shown = torch.addmm((scales @ rows).square().sum(0), self.shown_scales.log(), shown.T, alpha=2)
         of_hidden = torch.where(counted & hidden, values, 0.0).square().sum(1) + math.log(2 * math.pi) * counted.sum(1)
-        return -0.5 * (of_shown.T + of_hidden.unsqueeze(1))
+        twice = torch.addmm(of_hidden.unsqueeze(1), shown, self.shown_scales.log().T, beta=1, alpha=2)
+        # (v - m) / s as v / s - m / s, 0 where hidden; a column at a time: products with so few terms are slow as matrices
+        inverse, values = 1 / self.shown_scales, torch.where(shown > 0, values, 0.0)
+        for v, of_row, scale, mean in zip(values.T, shown.T, inverse.T, self.shown_means.T, strict=True):
+            z = torch.addcmul(of_row.unsqueeze(1) * (-mean * scale), v.unsqueeze(1), scale)
+            twice = torch.addcmul(twice, z, z)
+        return -0.5 * twice
 
     def _log_codes(self, x: Tensor, fixed: Tensor | None = None) -> Tensor:
         if not self.codes:
