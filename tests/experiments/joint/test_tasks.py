@@ -58,9 +58,33 @@ def test_the_census_is_numbers_and_indicators() -> None:
 
 
 @needs_data
-@pytest.mark.parametrize(("name", "event", "low", "high"), [("mnist", (784,), 0, 1), ("fashion", (1, 28, 28), -1, 1)])
+@pytest.mark.parametrize(
+    ("name", "event", "low", "high"),
+    [("mnist", (784,), 0, 1), ("mnist_deskewed", (784,), 0, 1), ("fashion", (1, 28, 28), -1, 1)],
+)
 def test_images_are_held_out_from_the_end(name: str, event: tuple[int, ...], low: float, high: float) -> None:
     train, test = load_task(name, "validation"), load_task(name, "test")
     assert train.x.shape == (50_000, *event) and test.x_judged.shape == (10_000, *event)
     assert torch.equal(train.x_judged, test.x[50_000:]) and torch.equal(train.y, test.y[:50_000])
     assert float(train.x.min()) == low and float(train.x.max()) == high
+
+
+@needs_data
+def test_digits_set_upright_have_no_slant_and_keep_their_ink() -> None:
+    slanted, upright = (load_task(name, "test") for name in ("mnist", "mnist_deskewed"))
+    assert torch.equal(slanted.y, upright.y)
+    was, now = (_slants(task.x_judged[:2000]) for task in (slanted, upright))
+    assert float(was.abs().median()) > 0.1
+    assert float(now.abs().max()) < 0.01
+    torch.testing.assert_close(upright.x_judged.sum(1), slanted.x_judged.sum(1), rtol=0.01, atol=0)
+
+
+def _slants(x: torch.Tensor) -> torch.Tensor:
+    """Columns that the middle of the ink moves per row, ``(B,)``."""
+    ink = x.view(-1, 28, 28).double()
+    ink = ink / ink.sum((1, 2), keepdim=True)
+    place = torch.arange(28, dtype=torch.float64)
+    rows, columns = (ink.sum(2) * place).sum(1), (ink.sum(1) * place).sum(1)
+    away = place - rows.unsqueeze(1)
+    together = (ink * away.unsqueeze(2) * (place - columns.unsqueeze(1)).unsqueeze(1)).sum((1, 2))
+    return together / (ink.sum(2) * away.square()).sum(1)

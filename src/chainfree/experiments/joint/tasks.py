@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...datasets import Images, find, load_cifar10, load_fashion_mnist, load_mnist, read_arrays
+from ...datasets import Images, deskewed, find, load_cifar10, load_fashion_mnist, load_mnist, read_arrays
 from .adult import adult_columns
 
 __all__ = ["IMAGES", "TASKS", "JudgedOn", "Task", "labelled_at_random", "load_task", "loaded", "require_task"]
@@ -119,6 +119,11 @@ def _digits(judged_on: JudgedOn) -> Task:
     return _images(load_mnist, judged_on, lambda pixels: pixels.flatten(1).float() / 255)
 
 
+def _upright_digits(judged_on: JudgedOn) -> Task:
+    """The same, every digit set upright by its moments."""
+    return _images(load_mnist, judged_on, lambda pixels: deskewed(pixels.float() / 255).flatten(1))
+
+
 def _clothes(judged_on: JudgedOn) -> Task:
     """Fashion-MNIST as images from -1 to 1."""
     return _images(load_fashion_mnist, judged_on, lambda pixels: pixels.float() / 127.5 - 1)
@@ -151,6 +156,7 @@ def _standardised(x: Tensor, y: Tensor, x_judged: Tensor, y_judged: Tensor, *, c
 TASKS: dict[str, Callable[[JudgedOn], Task]] = {
     "har": _activity,
     "mnist": _digits,
+    "mnist_deskewed": _upright_digits,
     "adult": _adult,
     "fashion": _clothes,
     "cifar10": _photographs,
