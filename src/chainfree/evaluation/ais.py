@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ..checks import require_finite, require_in_unit_interval, require_positive_int
 from ..functional.importance import kish
-from ..samplers.path import Point
 from ..typing import Density, Energy
-from .annealing import AnnealingSchedule, Path, annealing_schedule, log_ratio, systematic
+from .annealing import AnnealingSchedule, annealing_schedule, systematic
 from .log_z import LogZ, log_mean_weight
+from .paths import EndsT, Path, log_ratio
 
 __all__ = ["Annealed", "ais", "reverse_ais"]
 
@@ -57,12 +57,13 @@ def ais(
 
     .. math:: w = \prod_{t=1}^T \frac{f_{\beta_t}(x_{t-1})}{f_{\beta_{t-1}}(x_{t-1})}, \qquad E[w] = Z,
 
-    where each :math:`x_t` is a trajectory of Hamiltonian Monte Carlo from :math:`x_{t-1}` that keeps :math:`f_{\beta_t}`.
+    where each :math:`x_t` is a trajectory of Hamiltonian Monte Carlo, or a step of the schedule's kernel, from
+    :math:`x_{t-1}` that keeps :math:`f_{\beta_t}`. With a kernel of codes the rows may be codes.
     The estimate of Z is unbiased however badly the chains mix, so its logarithm is a stochastic lower bound: it exceeds log Z
     by b nats with probability :math:`e^{-b}` at most. What no chain has found is missing from it without a trace.
 
     Args:
-        energy: ``(B, *event) -> (B,)``, in nats, with a gradient in the rows.
+        energy: ``(B, *event) -> (B,)``, in nats, with a gradient in the rows, unless the schedule's kernel needs none.
         base: q, a normalised density with draws of the energy's type and device.
         schedule: of :func:`annealing_schedule`; made by it with its defaults if left out. It must not be chosen by results
             of the same chains.
@@ -85,7 +86,7 @@ def ais(
     _require(chains, resample_below)
     if schedule is None:
         schedule = annealing_schedule(energy, base, generator=generator)
-    path = Path(energy, base)
+    path = schedule.path(energy, base)
     start = path.start(0.0, base.sample(chains, generator=generator))
     end = _anneal(path, start, schedule, resample_below, generator, down=False)
     return Annealed(log_mean_weight(end.log_weights, families=end.families), *end)
@@ -114,7 +115,7 @@ def reverse_ais(
         energy, base, schedule, resample_below, generator: as for :func:`ais`; the schedule of the way there.
         rows: draws of the energy, ``(chains, *event)``, at least two, one for each chain; left as they are. Not rows that
             the base was fitted to: a component of it that sits on one of them breaks the bound.
-        settle: trajectories at the energy's own temperature before the way back. Exact draws stay exact, others come nearer.
+        settle: moves at the energy's own temperature before the way back. Exact draws stay exact, others come nearer.
         families: which of them descend from a common ancestor and so are not independent, ``(chains,)`` whole numbers below
             their count; only the standard error changes.
 
@@ -128,7 +129,7 @@ def reverse_ais(
         raise ValueError(f"settle must be a whole number of at least 0, got {settle!r}")
     if schedule is None:
         schedule = annealing_schedule(energy, base, generator=generator)
-    path = Path(energy, base)
+    path = schedule.path(energy, base)
     start = path.start(1.0, rows)
     for _ in range(settle):
         start, _ = _move(path, start, schedule, len(schedule.step_sizes) - 1, generator)
@@ -147,8 +148,8 @@ class _Ends(NamedTuple):
 
 
 def _anneal(
-    path: Path,
-    point: Point,
+    path: Path[EndsT],
+    point: EndsT,
     schedule: AnnealingSchedule,
     resample_below: float,
     generator: torch.Generator | None,
@@ -180,22 +181,21 @@ def _anneal(
 
 
 def _move(
-    path: Path, point: Point, schedule: AnnealingSchedule, t: int, generator: torch.Generator | None
-) -> tuple[Point, Tensor]:
-    """One trajectory at the temperature after step t, and its mean acceptance."""
+    path: Path[EndsT], point: EndsT, schedule: AnnealingSchedule, t: int, generator: torch.Generator | None
+) -> tuple[EndsT, Tensor]:
+    """One move at the temperature after step t, and its mean acceptance."""
     return path.move(
         float(schedule.betas[t + 1]),
         point,
         step_size=float(schedule.step_sizes[t]),
-        leapfrog=schedule.leapfrog,
         scales=schedule.scales[t],
         generator=generator,
     )
 
 
 def _resampled(
-    point: Point, log_weights: Tensor, families: Tensor, below: float, generator: torch.Generator | None
-) -> tuple[Point, Tensor, Tensor]:
+    point: EndsT, log_weights: Tensor, families: Tensor, below: float, generator: torch.Generator | None
+) -> tuple[EndsT, Tensor, Tensor]:
     count = len(log_weights)
     # a device-to-host sync at each temperature
     if not bool(kish(log_weights) < below * count):

@@ -9,94 +9,38 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import log_prob_values, require_positive_int
+from ..checks import require_positive_int
 from ..functional.importance import kish
-from ..samplers import hmc
-from ..samplers.gradients import MinusEnergy
-from ..samplers.path import Point, place
 from ..typing import Density, Energy
+from .paths import HamiltonianPath, KernelMaker, KernelPath, Path, log_ratio
 
-__all__ = ["AnnealingSchedule", "Path", "annealing_schedule", "log_ratio", "systematic"]
-
-JITTER = 0.5  # of the step sizes: places with unlike scales are each served by some trajectories
+__all__ = ["AnnealingSchedule", "annealing_schedule", "systematic"]
 
 _KEPT = 0.9  # share of the effective sample size that a step of the pilot run keeps
 _MOST_STEPS = 500  # of the pilot run
-_TARGET, _GAIN = 0.8, 1.0  # acceptance aimed at, and how far the logarithm of the step size goes for it
+_GAIN = 1.0  # how far the logarithm of the step size goes for an acceptance that is off
 _HALVINGS = 50
-
-
-class Path:
-    """Rows on the path :mod:`chainfree.samplers` goes along, from a normalised density to an energy.
-
-    Args:
-        energy: ``(B, *event) -> (B,)``.
-        base: q, a normalised density.
-    """
-
-    def __init__(self, energy: Energy, base: Density) -> None:
-        self._target = MinusEnergy(energy)
-        self._base = partial(log_prob_values, base)
-
-    def start(self, beta: float, x: Tensor) -> Point:
-        """Rows ``(B, *event)`` at one temperature."""
-        return place(self._target, self._base, x.new_tensor([beta]), x)
-
-    def move(
-        self,
-        beta: float,
-        point: Point,
-        *,
-        step_size: float,
-        leapfrog: int,
-        scales: Tensor,
-        generator: torch.Generator | None,
-    ) -> tuple[Point, Tensor]:
-        """The rows after a trajectory at a temperature, and its mean acceptance."""
-        at = point._replace(betas=point.x.new_tensor([beta]))
-        point, info = hmc.move(
-            partial(place, self._target, self._base, at.betas),
-            at,
-            step_size=step_size,
-            leapfrog=leapfrog,
-            scales=scales,
-            jitter=JITTER,
-            generator=generator,
-        )
-        return point, info.acceptance.mean()
-
-
-def log_ratio(point: Point) -> Tensor:
-    r""":math:`-E(x) - \log q(x)`, ``(B,)``, float64: what the log-density gains along the path.
-
-    Raises:
-        ValueError: it is NaN or positively infinite in some row.
-    """
-    assert point.base is not None
-    ratio = point.target.double() - point.base.double()
-    if not bool((ratio < torch.inf).all()):
-        raise ValueError("the weights are NaN or infinite; is the base above 0 wherever the energy is finite?")
-    return ratio
 
 
 @dataclass(frozen=True)
 class AnnealingSchedule:
-    r"""Temperatures from the base to the energy, and one setting of Hamiltonian Monte Carlo for each but the first.
+    r"""Temperatures from the base to the energy, and one setting of the chains' moves for each but the first.
 
     Args:
         betas: rising from 0, the base, to 1, the energy, ``(T + 1,)``.
         step_sizes: in units of ``scales``, ``(T,)``, for ``betas[1:]``.
         scales: standard deviations of the features, ``(T, *event)``.
-        leapfrog: steps of each trajectory.
+        leapfrog: steps of each trajectory of Hamiltonian Monte Carlo.
         length: :math:`\Lambda`, of the path as the pilot run saw it: chains that mix perfectly have log weights of variance
             :math:`\Lambda^2 / T`.
+        kernel: what moves the chains in place of Hamiltonian Monte Carlo, a step at each temperature.
 
     Raises:
         ValueError: betas that do not rise from 0 to 1, or settings of other lengths.
@@ -107,6 +51,7 @@ class AnnealingSchedule:
     scales: Tensor
     leapfrog: int
     length: float
+    kernel: KernelMaker | None = None
 
     def __post_init__(self) -> None:
         _require_ladder(self.betas.tolist())
@@ -117,6 +62,10 @@ class AnnealingSchedule:
                 f"got {len(self.step_sizes)} and {len(self.scales)}"
             )
 
+    def path(self, energy: Energy, base: Density) -> Path[Any]:
+        """From the base to the energy, with these moves."""
+        return _path(energy, base, self.leapfrog, self.kernel)
+
 
 @torch.no_grad()
 def annealing_schedule(
@@ -126,6 +75,7 @@ def annealing_schedule(
     temperatures: int = 200,
     betas: Sequence[float] | None = None,
     leapfrog: int = 8,
+    kernel: KernelMaker | None = None,
     chains: int = 256,
     moves: int = 5,
     generator: torch.Generator | None = None,
@@ -143,6 +93,9 @@ def annealing_schedule(
         temperatures: T, steps from the base to the energy: the more, the less the weights vary.
         betas: a ladder from 0 to 1 instead, of which only the step sizes and scales are to be found.
         leapfrog: of each trajectory, one forward and backward pass of the energy and the base each.
+        kernel: moves the chains in place of trajectories, for rows that are codes or have codes: ``partial(gibbs.kernel,
+            sites=sites)``, ``gibbs_with_gradients.kernel``, ``partial(block_gibbs.kernel, sites=sites)`` or another of
+            :mod:`chainfree.samplers`. Energy and base need the gradients that it asks for.
         chains: of the pilot run.
         moves: of each chain at each step of it.
         generator: source of randomness.
@@ -157,7 +110,7 @@ def annealing_schedule(
         raise ValueError(f"chains must be at least 16 to learn scales from, got {chains}")
     if betas is not None:
         _require_ladder(betas)
-    path = Path(energy, base)
+    path = _path(energy, base, leapfrog, kernel)
     point = path.start(0.0, base.sample(chains, generator=generator))
     scales = _spread(point.x, None)
     # the step that keeps the acceptance falls so with dimension
@@ -179,12 +132,12 @@ def annealing_schedule(
                 beta,
                 point,
                 step_size=math.exp(log_step),
-                leapfrog=leapfrog,
                 scales=scales,
                 generator=generator,
             )
             # no dual averaging: the target changes with every temperature, and the mean over chains has little noise
-            log_step += _GAIN * (float(acceptance) - _TARGET)
+            if path.target_acceptance is not None:
+                log_step += _GAIN * (float(acceptance) - path.target_acceptance)
         scales = _spread(point.x, scales)
         ladder.append(beta)
         log_steps.append(log_step)
@@ -196,9 +149,16 @@ def annealing_schedule(
             torch.stack(spreads[1:]),
             leapfrog,
             lengths[-1],
+            kernel,
         )
     found, step_sizes, scales = _refined(ladder, lengths, log_steps, torch.stack(spreads), temperatures)
-    return AnnealingSchedule(found, step_sizes, scales, leapfrog, lengths[-1])
+    return AnnealingSchedule(found, step_sizes, scales, leapfrog, lengths[-1], kernel)
+
+
+def _path(energy: Energy, base: Density, leapfrog: int, kernel: KernelMaker | None) -> Path[Any]:
+    if kernel is None:
+        return HamiltonianPath(energy, base, leapfrog=leapfrog)
+    return KernelPath(energy, base, kernel=kernel)
 
 
 def _refined(

@@ -19,6 +19,7 @@ from .ais import ais, reverse_ais
 from .annealing import annealing_schedule, systematic
 from .importance import log_z_importance
 from .log_z import ROUNDING, LogZ, bound_margin
+from .paths import KernelMaker
 from .quadrature import grid_log_z
 
 __all__ = ["LogLikelihood", "LogZDisagreement", "LogZEstimate", "UpperBound", "estimate_log_z", "log_likelihood"]
@@ -94,6 +95,7 @@ def estimate_log_z(
     chains: int = 1000,
     temperatures: int = 200,
     leapfrog: int = 8,
+    kernel: KernelMaker | None = None,
     tolerance: float = 0.1,
     least_ess: float = 50.0,
     on_disagreement: OnDisagreement = "raise",
@@ -127,6 +129,8 @@ def estimate_log_z(
         temperatures: of annealing.
         leapfrog: steps of each trajectory between them. The energy has about 2 · chains · temperatures · (leapfrog + 1)
             gradients to give.
+        kernel: of the chains in place of trajectories: see :func:`annealing_schedule`. **Rows that are codes, or have codes,
+            need one**; there is no quadrature over them.
         tolerance: nats by which estimates may differ whatever their errors.
         least_ess: see above.
         on_disagreement: ``"raise"``, or ``"flag"`` to have the estimate with its ``complaints``.
@@ -152,6 +156,8 @@ def estimate_log_z(
     if rows is not None:
         require_finite("rows", rows)
         rows = rows.detach()[torch.randperm(len(rows), generator=generator, device=rows.device)]
+    if kernel is not None and (proposal is None or bounds is not None):
+        raise ValueError("with a kernel give a proposal of the same rows, as a TabularMixture, and no bounds")
     if proposal is None:
         if rows is None or rows.dim() != 2 or len(rows) < 8:
             raise ValueError("give a proposal, or at least 8 rows (N, dim) to fit a Gaussian to")
@@ -163,13 +169,13 @@ def estimate_log_z(
         )
     trust = _Trust(tolerance, least_ess)
     estimates = {"importance": log_z_importance(energy, proposal, samples=samples, generator=generator)}
-    if bounds is not None or (draws.dim() == 2 and draws.shape[1] <= _QUADRATURE_DIM):
+    if bounds is not None or (kernel is None and draws.dim() == 2 and draws.shape[1] <= _QUADRATURE_DIM):
         grid = _quadrature(energy, bounds, draws if rows is None else torch.cat([draws, rows.to(draws)]))
         estimates |= {} if grid is None else {"quadrature": grid}
     upper: UpperBound = "quadrature"
     if not all(name in estimates and trust.holds(name, estimates[name]) for name in ("quadrature", "importance")):
         schedule = annealing_schedule(
-            energy, proposal, temperatures=temperatures, leapfrog=leapfrog, generator=generator
+            energy, proposal, temperatures=temperatures, leapfrog=leapfrog, kernel=kernel, generator=generator
         )
         there = ais(energy, proposal, schedule=schedule, chains=chains, resample_below=0.5, generator=generator)
         if rows is None:

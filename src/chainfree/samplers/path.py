@@ -19,7 +19,7 @@ from ..blocks import rows_at_a_time
 from .gradients import value_and_gradient
 from .kernels import LogDensity
 
-__all__ = ["Point", "ladder", "place", "require_betas"]
+__all__ = ["Point", "ladder", "mixed", "place", "require_betas"]
 
 
 class Point(NamedTuple):
@@ -44,19 +44,19 @@ class Point(NamedTuple):
     @property
     def log_density(self) -> Tensor:
         """At each row's place, ``(N,)``."""
-        return _mix(self.betas, self.target, self.base)
+        return mixed(self.betas, self.target, self.base)
 
     @property
     def gradient(self) -> Tensor:
         """Of it, ``(N, *event)``."""
-        return _mix(self.betas, self.target_gradient, self.base_gradient)
+        return mixed(self.betas, self.target_gradient, self.base_gradient)
 
     @property
     def gain(self) -> Tensor:
         r""":math:`\log p - \log p_0`, ``(N,)``: what the log-density gains along the path."""
         return self.target if self.base is None else self.target - self.base
 
-    def take(self, index: Tensor) -> Point:
+    def take(self, index: Tensor, /) -> Point:
         """The rows of ``index`` at the places that are there."""
         return Point(
             self.x.index_select(0, index),
@@ -86,7 +86,8 @@ def _in_parts(log_density: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([values for values, _ in parts]), torch.cat([gradient for _, gradient in parts])
 
 
-def _mix(betas: Tensor, target: Tensor, base: Tensor | None) -> Tensor:
+def mixed(betas: Tensor, target: Tensor, base: Tensor | None) -> Tensor:
+    """Log-densities of both ends, or their gradients, ``(N, ...)``, mixed at the places ``(K,)`` of K blocks of rows."""
     # a factor for each block of rows, not for each row: stretched over short rows it would be several times slower
     places = betas.unsqueeze(1)
     mixed = places * target.reshape(len(betas), -1)
