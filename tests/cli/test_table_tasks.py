@@ -97,9 +97,13 @@ def test_rows_are_made_given_columns(chainfree: Run) -> None:
         "size=1": "there is no column 'size'",
         "town": "--given takes COLUMN=VALUE",
         "age=old": "'age' takes a number, got 'old'",
+        "age=40.5": "'age' holds whole numbers, got 40.5",
     }.items():
         ended = chainfree("sample", *where, "--out", "new.csv", "--given", given)
         assert ended.status == 2 and message in ended.err, (given, ended.err)
+    ended = chainfree("sample", *where, "--out", "old.csv", "--given", "age=120")
+    assert ended.status == 0 and "age=120 is beyond the table's 18 to 89: a guess" in ended.out
+    assert (pd.read_csv("old.csv")["age"] == 120).all()
 
 
 def test_files_are_taken_in_parts(table: pd.DataFrame, chainfree: Run, monkeypatch: pytest.MonkeyPatch) -> None:

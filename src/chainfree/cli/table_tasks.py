@@ -145,13 +145,21 @@ def impute(run: str, data: str, out: str) -> int:
 def sample_table(run: str, out: str, rows: int, seed: int, given: str | None) -> int:
     """New rows of a fitted table, given any of its columns."""
     from ..estimators import EnergyDensity, EnergySynthesizer, load
+    from ..tables import NumberColumn
 
     estimator = load(run)
     if not isinstance(estimator, EnergyDensity | EnergySynthesizer):
         raise UsageError(f"{run} is of the task {_TASK_OF[type(estimator).__name__]}; train one with --task synthesize")
     if rows < 1:
         raise UsageError(f"rows must be a whole number above 0, got {rows!r}")
-    drawn = estimator.sample(rows, given=_given(given, estimator.model_.encoder.schema), random_state=seed % 2**32)
+    schema = estimator.model_.encoder.schema
+    values = _given(given, schema)
+    drawn = estimator.sample(rows, given=values, random_state=seed % 2**32)
+    for column in schema.columns:
+        value = values.get(column.name)
+        if isinstance(column, NumberColumn) and not column.dates and value is not None:
+            if not column.low <= float(value) <= column.high:
+                print(f"{column.name}={value:g} is beyond the table's {column.low:g} to {column.high:g}: a guess")  # noqa: T201
     with writing_table(out) as writer:
         writer.write(drawn)
     print(f"{rows:,} rows drawn to {out}: {', '.join(drawn.columns[:8])}{', ...' if drawn.shape[1] > 8 else ''}")  # noqa: T201

@@ -41,4 +41,6 @@ def given_state(column: NumberColumn, value: Any) -> tuple[int, float]:
         raise DataError(f"column {column.name!r} takes {wanted}, got {value!r}") from None
     if not math.isfinite(number):
         raise DataError(f"column {column.name!r} takes finite numbers, got {value!r}")
+    if column.whole and number != int(number):
+        raise DataError(f"column {column.name!r} holds whole {'days' if column.dates else 'numbers'}, got {value!r}")
     return (column.atoms.index(number) + 1 if number in column.atoms else 0), number
