@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from chainfree.cli.frames import read_frame
@@ -26,6 +27,33 @@ def test_numbers_with_leading_zeros_are_text(tmp_path: Path) -> None:
 def test_columns_of_one_name_are_looked_at_one_by_one(tmp_path: Path) -> None:
     frame = read_frame(_file(tmp_path, ["a,a", "1,01", "2,02"]))
     assert frame.iloc[:, 0].tolist() == [1, 2] and frame.iloc[:, 1].tolist() == ["01", "02"]
+
+
+def test_dates_are_dates(tmp_path: Path) -> None:
+    lines = ["day,when,no,mixed,zone", "2024-02-29,2024-02-29 12:30,2024-02-30,2024-01-01,2024-01-01T00:00Z"]
+    frame = read_frame(_file(tmp_path, [*lines, ",2024-03-01T00:00:01.5,2024-01-01,soon,2024-01-01T00:00Z"]))
+    assert frame["day"].tolist() == [pd.Timestamp("2024-02-29"), pd.NaT]
+    assert frame["when"].tolist() == [pd.Timestamp("2024-02-29 12:30"), pd.Timestamp("2024-03-01T00:00:01.5")]
+    assert [frame[name][0] for name in ("no", "mixed", "zone")] == ["2024-02-30", "2024-01-01", "2024-01-01T00:00Z"]
+
+
+def test_dates_are_fitted_scored_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    days = pd.date_range("2023-01-01", periods=90).strftime("%Y-%m-%d")
+    path = _file(tmp_path, ["day,a", *(f"{day},{k % 7}" for k, day in enumerate(days))])
+    out, rows, scores = (str(tmp_path / name) for name in ("model", "rows.csv", "scores.csv"))
+    assert main(["train", "--data", path, "--task", "density", "--steps", "5", "--out", out, "--seed", "0"]) == 0
+    assert main(["sample", out, "--rows", "50", "--out", rows]) == 0
+    drawn = read_frame(rows)["day"]
+    assert drawn.dtype.kind == "M" and (drawn == drawn.dt.normalize()).all()
+    assert drawn.between(pd.Timestamp("2022-10-01"), pd.Timestamp("2023-07-01")).all()
+    assert main(["score", out, rows, "--out", scores]) == 0
+    assert read_frame(scores)["log_density"].notna().all()
+    given = str(tmp_path / "given.csv")
+    assert main(["sample", out, "--rows", "3", "--given", "day=2023-02-01", "--out", given]) == 0
+    assert (read_frame(given)["day"] == pd.Timestamp("2023-02-01")).all()
+    capsys.readouterr()
+    assert main(["score", out, _file(tmp_path, ["day,a", "soon,1"]), "--out", scores]) == 2
+    assert "column 'day' takes dates as 2024-12-31" in capsys.readouterr().err
 
 
 def test_keys_come_back_with_their_zeros(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TableWriter", "read_frame", "read_parts", "require_table_file", "writing_table"]
 
 _PART = 100_000
+_DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?"
 _READ = (".csv", ".csv.gz", ".parquet")
 _WRITTEN = (".csv", ".csv.gz", ".parquet")
 
@@ -38,30 +39,28 @@ def read_frame(path: str, *, drop: tuple[str, ...] = ()) -> pd.DataFrame:
         frame = pd.concat(parts, ignore_index=True)
     else:
         # types by all of the file
-        frame = _with_keys(next(iter(read_parts(path, at_once=None))), path)
+        frame = _with_dates(_with_keys(_whole(path), path))
     unknown = [name for name in drop if name not in frame.columns]
     if unknown:
         raise DataError(f"{path} has no column {unknown[0]!r} to drop; it has {', '.join(map(str, frame.columns))}")
     return frame.drop(columns=list(drop))
 
 
-def read_parts(path: str, *, text: Sequence[str] = (), at_once: int | None = -1) -> Iterator[pd.DataFrame]:
+def read_parts(path: str, *, text: Sequence[str] = (), dates: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
     """A file's rows, a hundred thousand at a time.
 
     Args:
         path: of the file.
         text: columns that are text whatever they look like: a part of a file may hold digits alone.
-        at_once: rows of a part; ``None`` for all.
+        dates: columns that are dates: a CSV has them as text.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or has something else where dates are to be.
     """
     import pandas as pd
 
     kind = _kind(path, _READ)
-    if not Path(path).is_file():
-        raise DataError(f"there is no file {path}; check the path")
-    try:
+    with _readable(path):
         if kind == ".parquet":
             import pyarrow.parquet as pq
 
@@ -69,26 +68,38 @@ def read_parts(path: str, *, text: Sequence[str] = (), at_once: int | None = -1)
                 yield batch.to_pandas()
             return
         found = False
-        types = dict.fromkeys(text, "str")
-        if at_once is None:
-            yield _with_rows(pd.read_csv(path, skipinitialspace=True, low_memory=False, dtype=types), path)
-            return
+        types = dict.fromkeys([*text, *dates], "str")
         with pd.read_csv(path, chunksize=_PART, skipinitialspace=True, dtype=types) as parts:
             for part in parts:
                 found = found or len(part) > 0
-                yield part
+                there = [name for name in dates if name in part.columns]
+                yield part.assign(**{name: _dates(part[name]) for name in there})
         if not found:
             raise DataError(f"{path} has a header and no rows; give at least one")
+
+
+def _whole(path: str) -> pd.DataFrame:
+    """All of a CSV file, its types as pandas finds them."""
+    import pandas as pd
+
+    with _readable(path):
+        frame = pd.read_csv(path, skipinitialspace=True, low_memory=False)
+    if not len(frame):
+        raise DataError(f"{path} has a header and no rows; give at least one")
+    return frame
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """What goes wrong in reading a file, in a line."""
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path}; check the path")
+    try:
+        yield
     except (ValueError, OSError, EOFError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is no table that can be read: {one_line(error)}") from error
-
-
-def _with_rows(frame: pd.DataFrame, path: str) -> pd.DataFrame:
-    if not len(frame):
-        raise DataError(f"{path} has a header and no rows; give at least one")
-    return frame
 
 
 def _with_keys(frame: pd.DataFrame, path: str) -> pd.DataFrame:
@@ -101,6 +112,32 @@ def _with_keys(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     cells = pd.read_csv(path, skipinitialspace=True, dtype="str", usecols=numeric)
     keys = [name for name in cells.columns if cells[name].str.fullmatch(r"0\d+").any()]
     return frame.assign(**{str(name): cells[name] for name in keys}) if keys else frame
+
+
+def _with_dates(frame: pd.DataFrame) -> pd.DataFrame:
+    """With dates where all text of a column is dates of ISO 8601, without a zone."""
+    import pandas as pd
+
+    found = {}
+    for name in frame.columns:
+        if list(frame.columns).count(name) > 1 or not pd.api.types.is_string_dtype(frame[name]):
+            continue
+        cells = frame[name].dropna()
+        if len(cells) and cells.astype("str").str.fullmatch(_DATE).all():
+            try:
+                found[str(name)] = _dates(frame[name])
+            except DataError:  # the thirtieth of February: text, then
+                continue
+    return frame.assign(**found) if found else frame
+
+
+def _dates(cells: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    try:
+        return pd.to_datetime(cells, format="ISO8601")
+    except ValueError as error:
+        raise DataError(f"column {cells.name!r} takes dates as 2024-12-31: {one_line(error)}") from error
 
 
 class TableWriter:

@@ -110,7 +110,7 @@ def score_table(run: str, data: str, out: str) -> int:
         instead = "impute" if task == "impute" else "sample"
         raise UsageError(f"{run} is of the task {task}, which scores nothing; use chainfree {instead}")
     with writing_table(out) as writer:
-        for part in read_parts(data, text=_text_columns(estimator)):
+        for part in read_parts(data, **_kinds(estimator)):
             writer.write(_scores(estimator, task, _of_columns(part, estimator, data)))
         rows = writer.rows
     print(f"{rows:,} rows scored to {out}")  # noqa: T201
@@ -132,7 +132,7 @@ def impute(run: str, data: str, out: str) -> int:
         raise UsageError(f"{run} is of the task {_TASK_OF[type(estimator).__name__]}; train one with --task impute")
     filled = 0
     with writing_table(out) as writer:
-        for part in read_parts(data, text=_text_columns(estimator)):
+        for part in read_parts(data, **_kinds(estimator)):
             own = _of_columns(part, estimator, data)
             done = estimator.transform(own)
             filled += int(own.isna().to_numpy().sum())
@@ -155,11 +155,10 @@ def sample_table(run: str, out: str, rows: int, seed: int, given: str | None) ->
     schema = estimator.model_.encoder.schema
     values = _given(given, schema)
     drawn = estimator.sample(rows, given=values, random_state=seed % 2**32)
-    for column in schema.columns:
-        value = values.get(column.name)
-        if isinstance(column, NumberColumn) and not column.dates and value is not None:
-            if not column.low <= float(value) <= column.high:
-                print(f"{column.name}={value:g} is beyond the table's {column.low:g} to {column.high:g}: a guess")  # noqa: T201
+    numbers = [column for column in schema.columns if isinstance(column, NumberColumn) and not column.dates]
+    for name, low, high in ((c.name, c.low, c.high) for c in numbers if values.get(c.name) is not None):
+        if not low <= values[name] <= high:
+            print(f"{name}={values[name]:g} is beyond the table's {low:g} to {high:g}: a guess")  # noqa: T201
     with writing_table(out) as writer:
         writer.write(drawn)
     print(f"{rows:,} rows drawn to {out}: {', '.join(drawn.columns[:8])}{', ...' if drawn.shape[1] > 8 else ''}")  # noqa: T201
@@ -209,12 +208,15 @@ def _scores(estimator: Any, task: str, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({**answers, **by_class})
 
 
-def _text_columns(estimator: Any) -> list[str]:
-    """Columns whose categories are text."""
-    from ..tables import CategoryColumn
+def _kinds(estimator: Any) -> dict[str, list[str]]:
+    """Columns whose categories are text, and columns of dates."""
+    from ..tables import CategoryColumn, NumberColumn
 
     columns = estimator.model_.encoder.schema.columns
-    return [c.name for c in columns if isinstance(c, CategoryColumn) and isinstance(c.values[0], str)]
+    return {
+        "text": [c.name for c in columns if isinstance(c, CategoryColumn) and isinstance(c.values[0], str)],
+        "dates": [c.name for c in columns if isinstance(c, NumberColumn) and c.dates],
+    }
 
 
 def _of_columns(part: pd.DataFrame, estimator: Any, data: str) -> pd.DataFrame:
