@@ -17,6 +17,8 @@ from .classifier_model import ClassifierModel, ClassifierSettings
 
 __all__ = ["JointEnergyClassifier"]
 
+_SURELY_CLASSES = 50  # however few rows there are
+
 
 class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
     r"""A classifier whose logits are an energy of the rows too, so that rows without labels teach it.
@@ -163,6 +165,11 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
         self.classes_, codes = np.unique(known, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"Classifier can't train when only one class is present: {self.classes_[0]}.")
+        if len(self.classes_) > max(_SURELY_CLASSES, len(known) // 2):
+            raise ValueError(
+                f"y has {len(self.classes_)} values in {len(known)} rows with a label, as a number or an identifier has; "
+                "give classes"
+            )
         labels = np.full(len(values), -1, dtype=np.int64)
         labels[~unknown] = codes
         return labels
