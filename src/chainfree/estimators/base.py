@@ -19,6 +19,7 @@ from ..datasets.wording import one_line
 from ..engine.atomic import write_text
 from ..engine.callbacks import Callback, Progress
 from ..tables import Schema
+from .column_types import types_of
 from .frames import form_of, infer_schema, read_table
 from .plain import as_json, without_lists
 
@@ -68,6 +69,7 @@ class TableEstimator(BaseEstimator, Generic[Model]):
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
     _form: str
+    _types: dict[str, str]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -104,6 +106,7 @@ class TableEstimator(BaseEstimator, Generic[Model]):
             "n_features_in": self.n_features_in_,
             "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
             "form": self._form,
+            "types": self._types,
             "more": self._to_save(),
         }
         text = as_json(record, indent=1)  # what cannot be written leaves no half of a folder
@@ -134,7 +137,7 @@ class TableEstimator(BaseEstimator, Generic[Model]):
         estimator.n_features_in_ = record["n_features_in"]
         if record["feature_names_in"] is not None:
             estimator.feature_names_in_ = np.array(record["feature_names_in"], dtype=object)
-        estimator._form = record["form"]
+        estimator._form, estimator._types = record["form"], record.get("types", {})
         estimator._take_up(record["more"])
         return estimator
 
@@ -151,6 +154,7 @@ class TableEstimator(BaseEstimator, Generic[Model]):
         require_device(self.device)
         table = read_table(self, X, reset=True, least_rows=_FEWEST_ROWS)
         self._form = form_of(X)
+        self._types = {} if self._form == "array" else types_of(X)
         return table, self.schema if self.schema is not None else infer_schema(X, table)
 
     def _read(self, X: Any) -> Any:

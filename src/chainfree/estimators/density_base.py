@@ -147,4 +147,4 @@ class DensityEstimator(TableEstimator[DensityModel]):
             if isinstance(column, NumberColumn) and not column.dates and (given or {}).get(column.name) is not None:
                 table[column.name] = float((given or {})[column.name])
                 table[column.name] = number_series(column, table[column.name].to_numpy())
-        return in_form(table, self._form)
+        return in_form(table, self._form, self._types, self.model_.encoder.schema.columns)

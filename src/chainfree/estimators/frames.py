@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -13,8 +13,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from ..datasets import DataError
-from ..tables import Schema
+from ..tables import Column, Schema
 from ..tables.cells import table_of
+from .column_types import cast_frame, cast_pandas
 
 __all__ = ["as_pandas", "form_of", "in_form", "infer_schema", "is_frame", "read_table", "take"]
 
@@ -79,17 +80,24 @@ def form_of(X: Any) -> str:
     return nw.from_native(X, eager_only=True).implementation.value if is_frame(X) else "array"
 
 
-def in_form(table: pd.DataFrame, form: str) -> Any:
-    """The table as an array, or as a frame of the named library."""
+def in_form(table: pd.DataFrame, form: str, types: Mapping[str, str] = {}, columns: Sequence[Column] = ()) -> Any:
+    """The table as an array, or as a frame of the named library, in the types of a fitted table where they are given.
+
+    Args:
+        table: to be given away.
+        form: of :func:`form_of`.
+        types: of :func:`chainfree.estimators.column_types.types_of`.
+        columns: of the schema.
+    """
     if form == "array":
         return table.to_numpy(dtype=np.float64, na_value=np.nan)
     if form == "pandas":
-        return table
-    columns: Mapping[str, Any] = {
+        return cast_pandas(table, types, columns)
+    cells: Mapping[str, Any] = {
         name: [None if pd.isna(value) else value for value in table[name].tolist()] for name in table.columns
     }
     backend: Any = form
-    return nw.from_dict(columns, backend=backend).to_native()
+    return cast_frame(nw.from_dict(cells, backend=backend), types).to_native()
 
 
 def _places(width: int) -> list[str]:
