@@ -32,6 +32,15 @@ def test_all_rows_are_drawn_as_data_those_with_labels_too() -> None:
     assert sorted(seen.tolist()) == [2.0 * k for k in range(10)]
 
 
+def test_with_all_labels_the_two_orders_have_nothing_in_common() -> None:
+    x = torch.arange(2000.0).reshape(1000, 2)
+    stream = cf.semi_supervised_batches(x, torch.zeros(1000, dtype=torch.int64), size=100, labelled=100, seed=0)
+    for _ in range(3):
+        batch = next(stream)
+        shared = len(set(batch.x[:100, 0].tolist()) & set(batch.x[100:, 0].tolist()))
+        assert shared < 30  # 10 by chance
+
+
 def test_few_labels_are_repeated() -> None:
     batch = next(_stream(labelled=7))
     assert batch.y is not None

@@ -77,24 +77,27 @@ def checked_rows(x: Tensor | NDArray[Any], y: Tensor | NDArray[Any] | None) -> t
 class ArrayBatches:
     """The stream that :func:`batches` makes: ``size`` rows at a time, each gathered by one ``index_select``.
 
-    The order of an epoch is a permutation drawn from a generator that is seeded from ``(seed, epoch)``.
+    The order of an epoch is a permutation drawn from a generator that is seeded from ``(purpose, seed, epoch)``.
 
     Args:
         x: rows, ``(N, *event)``, checked by :func:`batches`.
         y: labels, ``(N,)``, on the same device.
         size, seed, shuffle: see :func:`batches`.
+        purpose: streams of one seed with different purposes have orders that know nothing of each other.
 
     Raises:
         ValueError: ``size`` is not a whole number from 1 to N, or ``seed`` is not a whole number.
     """
 
-    def __init__(self, x: Tensor, y: Tensor | None, *, size: int, seed: int, shuffle: bool) -> None:
+    def __init__(
+        self, x: Tensor, y: Tensor | None, *, size: int, seed: int, shuffle: bool, purpose: str = "array"
+    ) -> None:
         require_positive_int("size", size)
         require_whole("seed", seed)
         if size > len(x):
             raise ValueError(f"size must be at most the number of rows, got size={size} for {len(x)} rows; lower size")
         self._x, self._y = x, y
-        self._size, self._seed, self._shuffle = size, seed, shuffle
+        self._size, self._seed, self._shuffle, self._purpose = size, seed, shuffle, purpose
         self._position = 0
         self._order: tuple[int, Tensor] | None = None  # the epoch and its permutation
 
@@ -148,7 +151,7 @@ class ArrayBatches:
         epoch, place = divmod(self._position, len(self._x) // self._size)
         if self._order is None or self._order[0] != epoch:
             # drawn on the CPU whatever the device, so that the order is the same everywhere
-            generator = generator_at(torch.device("cpu"), "array", self._seed, epoch)
+            generator = generator_at(torch.device("cpu"), self._purpose, self._seed, epoch)
             self._order = epoch, torch.randperm(len(self._x), generator=generator).to(self._x.device)
         return self._order[1][place * self._size : (place + 1) * self._size]
 

@@ -32,7 +32,7 @@ def semi_supervised_batches(
         size: rows of a batch that are drawn from all rows, with or without a label, and come without.
         labelled: rows of a batch that are drawn from those with a label, and come first. With fewer such rows in all,
             they are repeated.
-        seed: of both orders, which differ in their rows.
+        seed: of both orders, which know nothing of each other, also where all rows have labels.
 
     Raises:
         ValueError: no row has a label, or what :func:`chainfree.batches` refuses.
@@ -51,7 +51,7 @@ def semi_supervised_batches(
         raise ValueError("no row has a label: all of y is below 0; use chainfree.batches without y")
     repeats = -(-labelled // len(known))
     known = known.repeat(repeats)
-    few = ArrayBatches(rows[known], labels[known], size=labelled, seed=seed, shuffle=True)
+    few = ArrayBatches(rows[known], labels[known], size=labelled, seed=seed, shuffle=True, purpose="labelled")
     return SemiSupervisedBatches(few, ArrayBatches(rows, None, size=size, seed=seed, shuffle=True))
 
 

@@ -81,7 +81,16 @@ def test_a_picture_does_not_depend_on_its_neighbours() -> None:
     torch.testing.assert_close(deskewed(pictures)[1:], deskewed(pictures[1:]))
 
 
-@pytest.mark.parametrize("x", [torch.zeros(2, 28, 28), torch.zeros(2, 3, 8, 8), -torch.ones(1, 1, 4, 4)])
-def test_what_is_not_ink_on_a_ground_is_refused(x: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"x must be"):
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (torch.zeros(2, 28, 28), "must be"),
+        (torch.zeros(2, 3, 8, 8), "must be"),
+        (-torch.ones(1, 1, 4, 4), "values below 0"),
+        (torch.ones(1, 1, 4, 4, dtype=torch.uint8), "divide bytes by 255"),
+        (torch.full((1, 1, 4, 4), torch.nan), "finite"),
+    ],
+)
+def test_what_is_not_ink_on_a_ground_is_refused(x: Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         deskewed(x)

@@ -53,8 +53,15 @@ def test_the_temperature_undoes_what_was_done() -> None:
     for sharpness in (0.3, 1.0, 3.0):
         logits, y = _classified(sharpness=sharpness)
         assert fit_temperature(logits, y) == pytest.approx(sharpness, rel=0.06)
-    certain = 5 * torch.eye(4)
-    assert fit_temperature(certain, torch.arange(4)) < 0.2
+    for margin in (5, 10, 1e3, 1e4):  # all right: the colder the better
+        assert fit_temperature(margin * torch.eye(4), torch.arange(4)) == pytest.approx(0.01, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8, torch.int16])
+def test_classes_may_be_whole_numbers_of_any_type(kind: torch.dtype) -> None:
+    logits, y = _classified()
+    assert classifier_scores(logits, y.to(kind)) == classifier_scores(logits, y)
+    assert fit_temperature(logits, y.to(kind)) == fit_temperature(logits, y)
 
 
 def test_a_single_sure_row_lies_in_the_last_bin() -> None:

@@ -41,6 +41,27 @@ def test_the_direction_is_that_of_the_largest_curvature() -> None:
         assert abs(float(direction @ leading)) == pytest.approx(1.0, abs=1e-4)
 
 
+def test_more_steps_come_nearer_to_it_where_the_curvature_has_rank_two() -> None:
+    weight = torch.tensor([[1.0, -0.5, 0.2], [0.3, 0.8, -1.0], [-0.4, 0.1, 0.5]], dtype=torch.float64)
+    x = _rows()
+
+    def logits(rows: Tensor) -> Tensor:
+        return rows @ weight.T
+
+    found = {}
+    for steps in (1, 30):
+        directions = adversarial_direction(
+            logits, x, torch.log_softmax(logits(x), 1), probe=1e-5, steps=steps, generator=_seeded()
+        )
+        cosines = []
+        for row, direction in zip(x, directions, strict=True):
+            p = torch.softmax(logits(row.unsqueeze(0)), 1)[0]
+            hessian = weight.T @ (torch.diag(p) - torch.outer(p, p)) @ weight
+            cosines.append(abs(float(direction @ torch.linalg.eigh(hessian).eigenvectors[:, -1])))
+        found[steps] = min(cosines)
+    assert found[1] < 0.95 and found[30] > 0.999
+
+
 def test_the_value_is_the_divergence_at_that_length() -> None:
     x = _rows()
     found = virtual_adversarial_divergence(_logits, x, radius=0.3, probe=1e-5, generator=_seeded())

@@ -82,6 +82,13 @@ def test_labels_of_no_class_are_refused(energy: JointEnergy, batch: Batch) -> No
         _only(Joint(None), energy, Batch(batch.x, torch.zeros(9)))
     with pytest.raises(ValueError, match="from 0 to 2, got 3; give more classes"):
         _only(Joint(None), energy, Batch(batch.x, torch.tensor([3] + [-1] * 8)))
+    with pytest.raises(ValueError, match="labels must be -1 where there is none, got -2"):
+        _only(Joint(None), energy, Batch(batch.x, torch.tensor([0] + [-2] * 8)))
+    for kind in (torch.int32, torch.bool):
+        with pytest.raises(ValueError, match=r"must be of torch.int64, got torch.\w+; call .long\(\)"):
+            _only(Joint(None), energy, Batch(batch.x, torch.zeros(9).to(kind)))
+    with pytest.raises(ValueError, match="all rows were drawn for their labels"):
+        _only(Joint(None), energy, Batch(batch.x, torch.zeros(9, dtype=torch.int64), labelled=9))
 
 
 def test_all_terms_are_added_and_those_without_labels_are_over_the_other_rows(
@@ -110,12 +117,33 @@ def test_all_terms_are_added_and_those_without_labels_are_over_the_other_rows(
         + 0.7 * entropy
         + 0.6 * (mean * (mean / torch.tensor([0.5, 0.3, 0.2])).log()).sum()
         + 0.4 * divergence
-        + 0.05 * energy(batch.x[:4]).mean().square()
+        + 0.05 * energy(batch.x[:2]).mean() * energy(batch.x[2:4]).mean()
     )
     torch.testing.assert_close(update.loss, expected)
     torch.testing.assert_close(update.metrics["loss"], expected.detach())
     torch.testing.assert_close(update.metrics["marginal_loss"], loss(energy, others).loss.detach())
     assert {"cross_entropy", "accuracy", "class_entropy", "virtual_adversarial"} <= set(update.metrics)
+
+
+def test_the_level_is_held_and_no_density_is_flattened() -> None:
+    """The square of a batch's mean is too large by the variance over the rows' number; what is added is not."""
+
+    class Plain(JointEnergy):
+        def __init__(self) -> None:
+            super().__init__(nn.Identity(), classes=2)
+
+    source = _seeded(3)
+    found = []
+    for _ in range(4000):
+        level = 1.5 + 5 * torch.randn(8, 1, generator=source, dtype=torch.float64)
+        rows = Batch(level.expand(-1, 2), torch.tensor([0] * 4 + [-1] * 4), labelled=4)
+        update = _only(
+            Joint(cf.losses.ScoreMatching(), marginal_weight=0.0, classification=0.0, level_weight=1.0), Plain(), rows
+        )
+        found.append(float(update.loss.detach()))
+    error = torch.tensor(found).std() / math.sqrt(len(found))
+    expected = (1.5 + math.log(2)) ** 2  # and 25/4 more for the square of the mean
+    assert float(error) < 0.5 and abs(torch.tensor(found).mean() - expected) < 4 * error
 
 
 def test_limits_of_the_marginal_reach_the_guard(energy: JointEnergy, batch: Batch) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..checks import require_finite
+
 __all__ = ["deskewed"]
 
 
@@ -27,10 +29,13 @@ def deskewed(x: Tensor) -> Tensor:
         ``(B, 1, H, W)``. A picture without ink, or with all of it in one row, stays as it is.
 
     Raises:
-        ValueError: another shape, or a value below 0.
+        ValueError: another shape, no floats, or a value below 0 or not finite.
     """
     if x.ndim != 4 or x.shape[1] != 1:
         raise ValueError(f"x must be (B, 1, H, W), got {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floats, got {x.dtype}; divide bytes by 255")
+    require_finite("x", x)
     if bool((x < 0).any()):
         raise ValueError("x must be ink of at least 0 on a ground of 0, got values below 0")
     ink = x.squeeze(1)

@@ -84,6 +84,7 @@ def classifier_scores(logits: Tensor, y: Tensor, *, bins: int = 15) -> Classifie
     """Accuracy, NLL, Brier score and calibration error; see :func:`reliability` for arguments and errors."""
     logits = logits.detach()
     calibration = reliability(logits, y, bins=bins)
+    y = y.long()
     log_probs = torch.log_softmax(logits.double(), dim=1)
     right = functional.one_hot(y, logits.shape[1]).double()
     return ClassifierScores(
@@ -108,13 +109,15 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
         ValueError: as :func:`reliability`.
     """
     _require_classified(logits, y)
-    values = logits.double()
+    values, y = logits.double(), y.long()
 
     def nll(log_temperature: float) -> float:
         return float(functional.cross_entropy(values / math.exp(log_temperature), y))
 
-    found = minimize_scalar(nll, bounds=(math.log(_COLDEST), math.log(_HOTTEST)), method="bounded")
-    return math.exp(float(found.x))
+    coldest, hottest = math.log(_COLDEST), math.log(_HOTTEST)
+    found = minimize_scalar(nll, bounds=(coldest, hottest), method="bounded")
+    # where every row is right the NLL is 0 to the last digit from some T down, and the search ends anywhere in that
+    return _COLDEST if nll(coldest) <= found.fun else math.exp(float(found.x))
 
 
 def _require_classified(logits: Tensor, y: Tensor) -> None:

@@ -71,7 +71,9 @@ class Joint(nn.Module):
 
     The last term is over the labelled rows. Cross-entropy does not know the logits' common level, and a density is known up
     to a constant, so the level drifts until numbers lose their digits. A small κ holds its mean where it is free to be: near
-    zero, or near the base's (:meth:`chainfree.energies.JointEnergy.departure`). No density is changed by it.
+    zero, or near the base's (:meth:`chainfree.energies.JointEnergy.departure`). No density is changed by it: the square is
+    the product of the means of a batch's two halves, as the square of one mean would be too large by the energy's variance
+    over the rows' number and flatten it.
 
     Args:
         marginal: an objective or a loss for :math:`E(x) = -\log\sum_y e^{f_y(x)}`; ``None`` trains a classifier only.
@@ -162,9 +164,17 @@ class Joint(nn.Module):
             raise ValueError("a joint objective needs labels, -1 where there is none; give y to the batches")
         if batch.y.is_floating_point():
             raise ValueError(f"labels must be whole numbers, -1 where there is none, got {batch.y.dtype}; call .long()")
-        if batch.y.device.type == "cpu" and int(batch.y.max()) >= joint.classes:  # elsewhere looking would wait
+        if batch.y.dtype != torch.int64:
+            raise ValueError(f"labels must be of torch.int64, got {batch.y.dtype}; call .long()")
+        if batch.y.device.type == "cpu":  # elsewhere looking would wait
+            low, high = batch.y.aminmax()
+            if int(high) >= joint.classes:
+                raise ValueError(f"labels must be from 0 to {joint.classes - 1}, got {int(high)}; give more classes")
+            if int(low) < -1:
+                raise ValueError(f"labels must be -1 where there is none, got {int(low)}")
+        if batch.labelled == len(batch):
             raise ValueError(
-                f"labels must be from 0 to {joint.classes - 1}, got {int(batch.y.max())}; give more classes"
+                "all rows were drawn for their labels; give rows for the other terms, or labelled=0 for both"
             )
         few = batch.labelled or len(batch)
         decided = self.class_entropy > 0 or self.class_balance > 0
@@ -180,9 +190,9 @@ class Joint(nn.Module):
         loss = self.classification * cross_entropy
         metrics = {"cross_entropy": cross_entropy.detach(), "accuracy": right.detach()}
         if self.marginal is not None and self.level_weight > 0:
-            departure = joint.departure(batch.x[:few], logits[:few]).mean()
-            loss = loss + self.level_weight * departure.square()
-            metrics["departure"] = departure.detach()
+            departure = joint.departure(batch.x[:few], logits[:few])
+            loss = loss + self.level_weight * _squared_mean(departure)
+            metrics["departure"] = departure.detach().mean()
         if not without:
             return loss, metrics
         others = slice(batch.labelled, None)
@@ -215,6 +225,14 @@ class Joint(nn.Module):
         if len(shares) != classes:
             raise ValueError(f"there are {classes} classes and {len(shares)} class_shares; give one for each class")
         return (log_mean.exp() * (log_mean - log_mean.new_tensor(shares).log())).sum()
+
+
+def _squared_mean(values: Tensor) -> Tensor:
+    """The square of what ``(B,)`` independent values are the mean of, without bias where there are two or more."""
+    if len(values) < 2:
+        return values.mean().square()
+    first, second = values.tensor_split(2)
+    return first.mean() * second.mean()
 
 
 def _objective(marginal: Objective | Loss) -> Objective:
