@@ -24,6 +24,17 @@ def test_numbers_with_leading_zeros_are_text(tmp_path: Path) -> None:
     assert [frame[name].dtype.kind for name in ("a", "b", "zero")] == ["i", "f", "i"]
 
 
+def test_a_slip_is_no_name_and_spaces_are_none(tmp_path: Path) -> None:
+    frame = read_frame(_file(tmp_path, ["a,b", *(f"{k},{k % 3:03d} " for k in range(500)), "0120,002"]))
+    assert frame["a"].dtype.kind == "i" and frame["a"].iloc[-1] == 120
+    assert set(frame["b"]) == {"000", "001", "002"}
+
+
+def test_rows_with_a_name_of_their_own_keep_their_cells(tmp_path: Path) -> None:
+    frame = read_frame(_file(tmp_path, ["zip,n", '"1",00501,2', '"2",10001,3', '"3",02115,4']))
+    assert frame["zip"].tolist() == ["00501", "10001", "02115"] and frame["n"].tolist() == [2, 3, 4]
+
+
 def test_columns_of_one_name_are_looked_at_one_by_one(tmp_path: Path) -> None:
     frame = read_frame(_file(tmp_path, ["a,a", "1,01", "2,02"]))
     assert frame.iloc[:, 0].tolist() == [1, 2] and frame.iloc[:, 1].tolist() == ["01", "02"]

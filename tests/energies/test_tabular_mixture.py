@@ -51,7 +51,7 @@ def test_the_density_is_that_of_scipy() -> None:
         codes = x.long()
         of_codes = shares[codes[:, 2]] * shares[3 + codes[:, 4]] * shares[6 + codes[:, 5]]
         total += mixture.log_weights[k].exp() * torch.from_numpy(numbers * third) * of_codes
-    torch.testing.assert_close(mixture.log_prob(x), total.log())
+    torch.testing.assert_close(mixture.log_prob(x), total.log(), rtol=0, atol=1e-12)
     assert mixture.log_z == 0.0
     torch.testing.assert_close(mixture.log_joint(x).logsumexp(1), mixture.log_prob(x))
 
@@ -220,6 +220,27 @@ def test_draws_of_many_numbers_are_made_in_parts(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(drawn[:, :2].mean(0), truth, atol=0.12, rtol=0)
 
 
+def test_draws_given_columns_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = _mixture()
+    x = mixture.sample(200, generator=torch.Generator().manual_seed(0))
+    fixed = torch.zeros_like(x, dtype=torch.bool)
+    fixed[:, 0] = True
+    fixed[::3, 1] = True
+
+    def drawn() -> Tensor:
+        return mixture.sample_given(x, fixed, draws=3, generator=torch.Generator().manual_seed(1))
+
+    whole = drawn()
+    parts: list[int] = []
+    split = Tensor.split
+    monkeypatch.setattr(
+        Tensor, "split", lambda self, size, *a, **k: parts.append(size) or split(self, min(size, 7), *a, **k)
+    )
+    torch.testing.assert_close(drawn(), whole)
+    assert parts
+    torch.testing.assert_close(whole[:, 0], x[:, 0].repeat_interleave(3))
+
+
 def _with_one_shape() -> tuple[TabularMixture, TabularMixture]:
     """The same mixture, its one covariance kept once and for every component."""
     mixture = _mixture()
@@ -260,5 +281,7 @@ def test_pooled_mixtures_are_mixed_in_equal_parts() -> None:
     assert TabularMixture.pooled([first]) is first
     with pytest.raises(ValueError, match="mixtures is empty"):
         TabularMixture.pooled([])
+    with pytest.raises(ValueError, match="the mixtures are of other columns"):
+        TabularMixture.pooled([TabularMixture([None, 2], components=1), TabularMixture([2, None], components=1)])
     with pytest.raises(ValueError, match="do not share it"):
         TabularMixture.pooled([_with_one_shape()[0], first])

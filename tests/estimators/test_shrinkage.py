@@ -47,9 +47,10 @@ def test_the_slope_is_that_of_regression_with_a_prior() -> None:
     values = 0.4 * means + rng.normal(size=5000)
     assert _slope(means, values) == pytest.approx(float(means @ values / (means @ means)), abs=0.01)
     few = _slope(means[:4], values[:4])
-    precision = float(means[:4] @ means[:4] / (values[:4] ** 2).mean())
-    of_cells = float(means[:4] @ values[:4] / (means[:4] @ means[:4]))
-    assert few == pytest.approx(np.clip((precision * of_cells + 4) / (precision + 4), 0, 1))
+    # a prior is a row: slope 1 is seen once more, with the noise of the cells over the prior's deviation of a half
+    noise = float(np.sqrt((values[:4] ** 2).mean()))
+    rows, seen = np.append(means[:4], 2 * noise)[:, None], np.append(values[:4], 2 * noise)
+    assert few == pytest.approx(np.clip(np.linalg.lstsq(rows, seen, rcond=None)[0][0], 0, 1))
     assert _slope(means, 3 * means) == 1.0  # no further away than the draws are
     assert _slope(means, -means) == 0.0
     assert _slope(np.zeros(5), np.ones(5)) == 1.0 and _slope(np.zeros(0), np.zeros(0)) == 1.0
@@ -66,8 +67,26 @@ def test_it_is_affine_and_saved(tmp_path: object) -> None:
     pd.testing.assert_frame_equal(again.transform(holed), imputer.transform(holed))
 
 
-def test_without_held_out_rows_and_for_draws_there_is_none() -> None:
+def test_without_held_out_rows_there_is_none_and_the_strategy_may_change() -> None:
     holed = _holed(_table(100, 0), 1)
     settings = {"n_components": 2, "n_rounds": 0, "n_mixtures": 1, "max_iter": 5, "random_state": 0}
     assert EnergyImputer(**settings, validation_fraction=0.0).fit(holed).shrinkage_ == {}
-    assert EnergyImputer(**settings, strategy="draw").fit(holed).shrinkage_ == {}
+    likely = EnergyImputer(**settings).fit(holed)
+    changed = EnergyImputer(**settings, strategy="draw").fit(holed).set_params(strategy="likely")
+    pd.testing.assert_frame_equal(changed.transform(holed), likely.transform(holed))
+    with pytest.raises(ValueError, match="strategy must be 'likely' or 'draw', got 'best'"):
+        likely.set_params(strategy="best").transform(holed)
+
+
+def test_the_centre_is_the_mean_of_all_known_cells() -> None:
+    frame = pd.DataFrame({"heavy": np.exp(3 * np.random.default_rng(0).normal(size=300)), "one": np.ones(300)})
+    frame["whole"] = np.random.default_rng(1).integers(0, 1000, 300)
+    holed = _holed(frame, 1)
+    imputer = EnergyImputer(n_components=2, n_rounds=0, n_mixtures=1, max_iter=5, random_state=0).fit(holed)
+    for name, found in imputer.shrinkage_.items():
+        assert found.centre == pytest.approx(holed[name].mean(), rel=1e-4), name
+    filled = imputer.transform(holed)
+    again = imputer.set_params(strategy="draw").transform(holed)
+    for name in imputer.shrinkage_:
+        for made in (filled, again):
+            assert holed[name].min() <= made[name].min() and made[name].max() <= holed[name].max()

@@ -22,7 +22,7 @@ from chainfree.evaluation import (
     log_z_enumeration,
     reverse_ais,
 )
-from chainfree.samplers import block_gibbs, gibbs, gibbs_with_gradients, hmc, mala
+from chainfree.samplers import block_gibbs, gibbs, gibbs_with_gradients, hmc, mala, ula, underdamped
 
 SIZES = [3, 2, 4]
 TABLE = 2.0 * torch.randn(SIZES, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -183,6 +183,14 @@ def test_any_kernel_of_numbers_goes_along_too(generator: torch.Generator) -> Non
     schedule = annealing_schedule(*number, kernel=partial(hmc.kernel, leapfrog=3), temperatures=20, generator=generator)
     run = ais(*number, schedule=schedule, chains=300, generator=generator)
     assert abs(run.log_z.value) < 4 * run.log_z.standard_error + 1e-3
+
+
+@pytest.mark.parametrize("kernel", [ula.kernel, partial(underdamped.kernel, adjusted=False)])
+def test_steps_that_do_not_keep_the_density_are_refused(kernel: Any) -> None:
+    with pytest.raises(ValueError, match="do not keep the density, and log Z would be wrong"):
+        annealing_schedule(_mixed(1), _mixed(2), kernel=kernel)
+    with pytest.raises(ValueError, match="do not keep the density, and log Z would be wrong"):
+        estimate_log_z(_mixed(1), proposal=_mixed(2), samples=100, kernel=kernel)
 
 
 @pytest.mark.parametrize(

@@ -195,12 +195,16 @@ def test_a_tilt_of_the_reference_is_contrasted_without_its_density(share: float)
     values, gradients, rows = [], [], []
     for energy in both:
         asked.clear()
-        value = loss(energy, x, generator=_seeded(5)).loss
+        found = loss(energy, x, generator=_seeded(5))
+        value = found.loss
         values.append(value)
         gradients.append(torch.autograd.grad(value, last)[0])
         rows.append(sum(asked))
     torch.testing.assert_close(values[1], values[0])
     torch.testing.assert_close(gradients[1], gradients[0])
+    torch.testing.assert_close(
+        found.metrics["energy_data"], tilted.network(x).mean().detach()
+    )  # of one kind in all rows
     count = round(10 * share)
     assert rows == [
         count + 4 * count,

@@ -71,7 +71,10 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="proposals must be a whole number above 0, got 0"):
         sample_tilted(_energy(), 3, proposals=0)
     plain = Tilted(Gaussian([0.0]), _Slope())
-    with pytest.raises(TypeError, match=r"a Gaussian has no sample_given\(x, fixed\); tilt a TabularMixture"):
+    with pytest.raises(
+        TypeError,
+        match=r"a Gaussian has no sample_given.* tilt a TabularMixture",
+    ):
         sample_tilted_given(plain, torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.bool))
     wild = _energy()
     with torch.no_grad():

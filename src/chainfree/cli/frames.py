@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TableWriter", "read_frame", "read_parts", "require_table_file", "writing_table"]
 
 _PART = 100_000
+_KEYS = 0.05  # of the cells
 _DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?"
 _READ = (".csv", ".csv.gz", ".parquet")
 _WRITTEN = (".csv", ".csv.gz", ".parquet")
@@ -103,15 +104,25 @@ def _readable(path: str) -> Iterator[None]:
 
 
 def _with_keys(frame: pd.DataFrame, path: str) -> pd.DataFrame:
-    """With text where a number has leading zeros: 007 is the name of something, and 7 is not."""
+    """With text where numbers have leading zeros: 007 is the name of something, and 7 is not.
+
+    One zero too many in a column of thousands is a slip: names are all equally long, or a twentieth of them begins so.
+    """
     import pandas as pd
 
-    numeric = [place for place, name in enumerate(frame.columns) if frame[name].dtype.kind in "iuf"]
+    numeric = [name for name in frame.columns if frame[name].dtype.kind in "iuf"]
     if not numeric:
         return frame
-    cells = pd.read_csv(path, skipinitialspace=True, dtype="str", usecols=numeric)
-    keys = [name for name in cells.columns if cells[name].str.fullmatch(r"0\d+").any()]
-    return frame.assign(**{str(name): cells[name] for name in keys}) if keys else frame
+    with _readable(path):
+        text = pd.read_csv(path, skipinitialspace=True, dtype="str").set_axis(frame.index)
+    keys = {}
+    for name in numeric:
+        cells = text[name].str.strip()
+        there = cells.dropna()
+        zeros = there.str.fullmatch(r"0\d+")
+        if zeros.any() and (there.str.len().nunique() == 1 or zeros.mean() >= _KEYS):
+            keys[str(name)] = cells
+    return frame.assign(**keys) if keys else frame
 
 
 def _with_dates(frame: pd.DataFrame) -> pd.DataFrame:

@@ -149,12 +149,15 @@ class TabularMixture(AnalyticEnergy):
             mixtures: of the same columns, none of a shared shape if there are several.
 
         Raises:
-            ValueError: no mixtures, or a shared shape among several.
+            ValueError: no mixtures, other columns, or a shared shape among several.
         """
         if not mixtures:
             raise ValueError("mixtures is empty")
         if len(mixtures) == 1:
             return mixtures[0]
+        layouts = {(*m.normal, None, *m.states, None, *m.hideable, None, *m.codes, None, *m.drawn) for m in mixtures}
+        if len(layouts) > 1:
+            raise ValueError("the mixtures are of other columns; pool those of one table")
         if any(mixture.shared_shape for mixture in mixtures):
             raise ValueError("components of a shared shape do not share it with another mixture's")
         whole = copy.deepcopy(mixtures[0])
@@ -199,7 +202,7 @@ class TabularMixture(AnalyticEnergy):
         Raises:
             ValueError: as :meth:`sample_given`.
         """
-        return torch.logsumexp(self._log_joint_of(x, fixed, self._patterns(x, fixed)), 1)
+        return torch.logsumexp(self._log_joint_of(x, fixed, self._patterns(x, fixed), self._covariances()), 1)
 
     def sample_given(
         self, x: Tensor, fixed: Tensor, *, draws: int = 1, generator: torch.Generator | None = None
@@ -217,22 +220,36 @@ class TabularMixture(AnalyticEnergy):
         """
         require_positive_int("draws", draws)
         patterns = self._patterns(x, fixed)
-        component = _categorical(self._log_joint_of(x, fixed, patterns), generator, draws).flatten()
+        covariances = self._covariances()
+        component = _categorical(self._log_joint_of(x, fixed, patterns, covariances), generator, draws).flatten()
         drawn = self._sample_of(component, generator).unflatten(0, (len(x), draws))
         component = component.view(len(x), draws)
         for pattern, rows in patterns:
-            known = x[rows][:, self.normal].repeat_interleave(draws, 0)
-            own = drawn[rows].flatten(0, 1)
-            own[:, self.normal] = self._conditional(known, own[:, self.normal], component[rows].flatten(), pattern)
-            drawn[rows] = own.unflatten(0, (len(rows), draws))
+            if not bool(pattern.any()) or bool(pattern.all()):  # nothing that the draws could be given, or left to draw
+                continue
+            gain = self._gain(pattern, covariances)
+            for part in rows.split(max(1, _MOST_ENTRIES // (draws * gain[0].numel()))):  # a matrix for every draw
+                known = x[part][:, self.normal].repeat_interleave(draws, 0)
+                own = drawn[part].flatten(0, 1)
+                away = (known - own[:, self.normal])[:, pattern]
+                # joint draws made conditional (Matheron's rule): x_u + S_uf S_ff^-1 (x_f - x_f')
+                own[:, self.normal] += self._by_shape(gain, component[part].flatten(), away)
+                drawn[part] = own.unflatten(0, (len(part), draws))
         return torch.where(fixed.unsqueeze(1), x.unsqueeze(1), drawn).flatten(0, 1)
 
-    def _log_joint_of(self, x: Tensor, fixed: Tensor, patterns: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _log_joint_of(
+        self, x: Tensor, fixed: Tensor, patterns: list[tuple[Tensor, Tensor]], covariances: Tensor
+    ) -> Tensor:
         """:meth:`log_joint` of the fixed cells alone, ``(B, K)``."""
         log_joint = self.log_weights + self._log_shown(x, fixed) + self._log_codes(x, fixed)
         for pattern, rows in patterns:
-            log_joint[rows] += self._log_marginal(x[rows][:, self.normal], pattern)
+            if bool(pattern.any()):
+                log_joint[rows] += self._log_marginal(x[rows][:, self.normal], pattern, covariances)
         return log_joint
+
+    def _covariances(self) -> Tensor:
+        """Of the numbers in every component, ``(K, P, P)``."""
+        return self.factors @ self.factors.mT
 
     def _patterns(self, x: Tensor, fixed: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Which numbers are known, ``(P,)``, and the places of the rows where it is these."""
@@ -253,7 +270,9 @@ class TabularMixture(AnalyticEnergy):
         # others may be anything, NaN too
         counted = torch.ones_like(hidden) if fixed is None else fixed[:, self.hideable]
         shown = (counted & ~hidden).to(self.shown_scales)
-        of_hidden = torch.where(counted & hidden, values, 0.0).square().sum(1) + math.log(2 * math.pi) * counted.sum(1)
+        of_hidden = torch.where(counted & hidden, values, 0.0).square().sum(1) + math.log(2 * math.pi) * counted.to(
+            values
+        ).sum(1)
         twice = torch.addmm(of_hidden.unsqueeze(1), shown, self.shown_scales.log().T, beta=1, alpha=2)
         # (v - m) / s as v / s - m / s, 0 where hidden; a column at a time: products with so few terms are slow as matrices
         inverse, values = 1 / self.shown_scales, torch.where(shown > 0, values, 0.0)
@@ -271,12 +290,9 @@ class TabularMixture(AnalyticEnergy):
         values: Tensor = functional.embedding_bag(places, self.log_shares, mode="sum", per_sample_weights=weights)
         return values
 
-    def _log_marginal(self, x: Tensor, known: Tensor) -> Tensor:
+    def _log_marginal(self, x: Tensor, known: Tensor, covariances: Tensor) -> Tensor:
         """Of the numbers ``(B, P)`` that are known, ``(P,)``, in every component, ``(B, K)``."""
-        if not bool(known.any()):
-            return x.new_zeros(len(x), self.components)
-        covariances = (self.factors @ self.factors.mT)[:, known][:, :, known]
-        factors = torch.linalg.cholesky(covariances)
+        factors = torch.linalg.cholesky(covariances[:, known][:, :, known])
         whiten, whitened_means = whitening(factors, self.means[:, known])
         distances = whitened_distances(x[:, known], whiten.to(x), whitened_means.to(x))
         log_det = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -284,14 +300,10 @@ class TabularMixture(AnalyticEnergy):
         values: Tensor = -0.5 * distances - (log_det + constant).unsqueeze(1)
         return values.T
 
-    def _conditional(self, x: Tensor, drawn: Tensor, component: Tensor, known: Tensor) -> Tensor:
-        r"""Joint draws made conditional (Matheron's rule): :math:`x_u' + \Sigma_{uf}\Sigma_{ff}^{-1}(x_f - x_f')`."""
-        if not bool(known.any()):
-            return drawn
-        covariances = self.factors @ self.factors.mT
-        gain = torch.linalg.solve(covariances[:, known][:, :, known], covariances[:, known])  # (K, F, P)
-        moved = drawn + self._by_shape(gain, component, (x - drawn)[:, known])
-        return torch.where(known, x, moved)
+    def _gain(self, known: Tensor, covariances: Tensor) -> Tensor:
+        """What a known number that is off adds to all, in every component, ``(K, F, P)`` with F known ones."""
+        gain: Tensor = torch.linalg.solve(covariances[:, known][:, :, known], covariances[:, known])
+        return gain
 
     def _by_shape(self, matrices: Tensor, component: Tensor, vectors: Tensor) -> Tensor:
         """Vectors ``(n, I)`` times their component's matrix, ``(K, I, J)`` or one for all, ``(n, J)``."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from sklearn.utils.validation import check_is_fitted
 
+from ..checks import require_positive_int
 from ..tables import NumberColumn, Schema
 from ..tables.series import number_series
 from .base import TableEstimator
@@ -34,6 +35,7 @@ class DensityParameters(Protocol):
 
 def density_settings(given: DensityParameters) -> DensitySettings:
     """An estimator's parameters as the model's settings."""
+    require_positive_int("n_mixtures", given.n_mixtures)
     return DensitySettings(
         components=given.n_components,
         most_components=given.max_components,
@@ -139,10 +141,8 @@ class DensityEstimator(TableEstimator[DensityModel]):
             rows = self.model_.complete(
                 row.repeat(n_samples, 1), fixed.repeat(n_samples, 1), proposals=n_proposals, generator=generator
             )
-        table = self.model_.encoder.decode(rows)
+        table = self.model_.encoder.decode(rows, within=self._within)
         for column in self.model_.encoder.schema.columns:
-            if self._within and isinstance(column, NumberColumn) and not column.dates:
-                table[column.name] = table[column.name].clip(column.low, column.high)
             # to the last digit, which the tensors do not keep
             if isinstance(column, NumberColumn) and not column.dates and (given or {}).get(column.name) is not None:
                 table[column.name] = float((given or {})[column.name])

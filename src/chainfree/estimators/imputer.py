@@ -35,16 +35,18 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
 
     The density of :class:`EnergyDensity`, by what is known of the rows. Mixtures are fitted to the table and fill it by draws
     given the row's other cells, in turns (Celeux and Diebolt, "The SEM algorithm", Computational Statistics Quarterly 2,
-    1985); the last ones are pooled. The network then sees each row as a draw of the density as it is at that step, so that it
-    learns nothing from what the mixtures put into cells. Cells are taken to be missing at random: that one is missing says
-    nothing about it that the others do not.
+    1985); the last ones are pooled. The network then sees each row as one of eight draws of them, by its weight under the
+    density as it is at that step, so that it learns little from what the mixtures put into cells. Cells are taken to be
+    missing at random: that one is missing says nothing about it that the others do not. Numbers are filled within what the
+    column has: far out, where the logarithm of a number was fitted, a draw's own units know no measure.
 
     Args:
         strategy: ``"likely"`` fills with the mean of draws for numbers, as far from the column's own mean as held-out rows
             bear out, of few whole numbers with the one nearest to it, and with the most frequent of categories; ``"draw"``
             with one draw. For several completions see :meth:`completions`.
         n_imputations: draws that a mean or a most frequent value is of.
-        n_rounds: turns of fitting and filling before those whose mixtures are pooled.
+        n_rounds: turns of fitting and filling before those whose mixtures are pooled. Two suffice where up to a third of the
+            cells is missing; where half is, what they know of each other comes out too weak before some ten.
         n_components: of a mixture, or ``None`` to choose at most ``max_components``.
         max_components: that are tried.
         n_mixtures: that are pooled, one of each of the last turns.
@@ -63,7 +65,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
 
     Attributes:
         shrinkage_: by column of numbers, how far means are taken back to the column's own; held-out rows say it, and
-            without any there is none.
+            without any there is none. Draws are not taken back.
         n_iter_: steps of training.
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
@@ -128,9 +130,10 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
             ValueError: a table that cannot be read, a column without any value, or a setting out of its range.
             TrainingDivergedError: training did not come to an end.
         """
-        if self.strategy not in ("likely", "draw"):
-            raise ValueError(f"strategy must be 'likely' or 'draw', got {self.strategy!r}")
+        self._require_strategy()
         require_positive_int("n_imputations", self.n_imputations)
+        if self.n_rounds != 0:
+            require_positive_int("n_rounds", self.n_rounds)
         table, schema = self._read_to_fit(X)
         seed = self._seed()
         # what is missing is filled, so the model has no state for it
@@ -162,9 +165,13 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
             encoder, base, kept, held, settings, seed=seed, device=self.device, callbacks=self._callbacks()
         )
         self.shrinkage_ = {}
-        if held is not None and self.strategy == "likely":
-            self.shrinkage_ = held_out_shrinkage(self.model_, held, proposals=self.n_imputations, seed=seed)
+        if held is not None:
+            self.shrinkage_ = held_out_shrinkage(self.model_, held, rows, proposals=self.n_imputations, seed=seed)
         return self
+
+    def _require_strategy(self) -> None:
+        if self.strategy not in ("likely", "draw"):
+            raise ValueError(f"strategy must be 'likely' or 'draw', got {self.strategy!r}")
 
     def _to_save(self) -> dict[str, Any]:
         return {"shrinkage": {name: list(found) for name, found in self.shrinkage_.items()}}
@@ -179,8 +186,9 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         table is filled alike every time.
 
         Raises:
-            ValueError: another table than was fitted.
+            ValueError: another table than was fitted, or another strategy than there is.
         """
+        self._require_strategy()
         return self._complete(X, self.strategy, self.random_state)
 
     def completions(self, X: Any, *, n_completions: int = 5, random_state: Any = None) -> list[Any]:
@@ -237,7 +245,7 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
         )
         for found in proposals:
             drawn, weights = found.x.cpu(), found.weights.cpu()
-            numbers = encoder.decode_numbers(drawn.flatten(0, 1))
+            numbers = encoder.decode_numbers(drawn.flatten(0, 1), within=True)
             for column in encoder.schema.columns:
                 if isinstance(column, NumberColumn):
                     values = torch.from_numpy(numbers[column.name]).view_as(weights)
@@ -294,7 +302,7 @@ def _filled_by_draws(
     rows = np.flatnonzero(missing.any(axis=1))
     encoded = model.encoder.encode(filled.iloc[rows])
     drawn = model.complete(encoded, _fixed(model.encoder, missing[rows]), proposals=_PROPOSALS, generator=generator)
-    decoded = model.encoder.decode(drawn)
+    decoded = model.encoder.decode(drawn, within=True)
     for place, name in enumerate(model.encoder.schema.names):
         own = missing[rows, place]
         if own.any():

@@ -29,7 +29,7 @@ class Shrinkage(NamedTuple):
     """Of one column of numbers, in the table's units.
 
     Args:
-        centre: mean of the cells that were known.
+        centre: mean of the cells that were known, of all rows.
         slope: of values on means of draws, from 0 to 1.
     """
 
@@ -41,28 +41,31 @@ class Shrinkage(NamedTuple):
         return self.centre + self.slope * (means - self.centre)
 
 
-def held_out_shrinkage(model: DensityModel, held: IncompleteRows, *, proposals: int, seed: int) -> dict[str, Shrinkage]:
+def held_out_shrinkage(
+    model: DensityModel, held: IncompleteRows, rows: IncompleteRows, *, proposals: int, seed: int
+) -> dict[str, Shrinkage]:
     """By column of numbers: known cells of held-out rows are hidden and filled, and regressed on what they were filled with.
 
     As many cells are hidden as are unknown, a tenth at least. Slopes have a normal prior around 1, of standard deviation a
     half, so that few cells say little.
 
     Args:
-        model: not fitted to these rows.
-        held: encoded rows.
+        model: which the held-out rows have stopped and not taught.
+        held: held-out rows, encoded.
+        rows: all rows, whose known cells say what a column's mean is.
         proposals: of each row that means are of.
         seed: of what is hidden and of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
     encoder = model.encoder
     order = torch.randperm(len(held), generator=generator)[:_MOST_ROWS]
-    rows = held[order.repeat(_HIDINGS)]
+    hidden = held[order.repeat(_HIDINGS)]
     columns = [column for column in encoder.schema.columns if isinstance(column, NumberColumn)]
-    hide = _hidden(model, rows.known, generator)
-    known = rows.known & ~hide
+    hide = _hidden(model, hidden.known, generator)
+    known = hidden.known & ~hide
     drawn = weighted_given(
         model.energy,
-        rows.x.to(model.device),
+        hidden.x.to(model.device),
         known.to(model.device),
         proposals=proposals,
         generator=torch.Generator(model.device).manual_seed(seed),
@@ -70,16 +73,16 @@ def held_out_shrinkage(model: DensityModel, held: IncompleteRows, *, proposals: 
     parts: dict[str, list[NDArray[np.float64]]] = {column.name: [] for column in columns}
     for found in drawn:
         weights = found.weights.cpu().numpy()
-        numbers = encoder.decode_numbers(found.x.cpu().flatten(0, 1))
+        numbers = encoder.decode_numbers(found.x.cpu().flatten(0, 1), within=True)
         for name, means in parts.items():
             means.append((weights * numbers[name].reshape(weights.shape)).sum(1))
-    truth, of_held = encoder.decode_numbers(rows.x), encoder.decode_numbers(held.x)
+    truth, of_all = encoder.decode_numbers(hidden.x), encoder.decode_numbers(rows.x)
     shrinkage = {}
     for column in columns:
         place = encoder.places(column.name)[0]
-        asked, there = hide[:, place].numpy(), held.known[:, place].numpy()
-        own = of_held[column.name][there]
-        centre = float(own.mean()) if len(own) else column.low
+        asked, there = hide[:, place].numpy(), rows.known[:, place].numpy()
+        own = of_all[column.name][there]
+        centre = float((np.round(own) if column.whole else own).mean())  # whole numbers are spread out in the tensors
         means = np.concatenate(parts[column.name])[asked]
         shrinkage[column.name] = Shrinkage(centre, _slope(means - centre, truth[column.name][asked] - centre))
     return shrinkage

@@ -95,7 +95,7 @@ def annealing_schedule(
         leapfrog: of each trajectory, one forward and backward pass of the energy and the base each.
         kernel: moves the chains in place of trajectories, for rows that are codes or have codes: ``partial(gibbs.kernel,
             sites=sites)``, ``gibbs_with_gradients.kernel``, ``partial(block_gibbs.kernel, sites=sites)`` or another of
-            :mod:`chainfree.samplers`. Energy and base need the gradients that it asks for.
+            :mod:`chainfree.samplers` that keeps the density. Energy and base need the gradients that it asks for.
         chains: of the pilot run.
         moves: of each chain at each step of it.
         generator: source of randomness.

@@ -108,13 +108,21 @@ class KernelPath:
         energy: ``(B, *event) -> (B,)``.
         base: q, a normalised density of the same rows.
         kernel: makes the kernel of a log-density.
+
+    Raises:
+        ValueError: its steps do not keep the density: weights would be wrong, and there and back in the same way.
     """
 
     def __init__(self, energy: Energy, base: Density, *, kernel: KernelMaker) -> None:
         self._target = MinusEnergy(energy)
         self._base = partial(log_prob_values, base)
         self._kernel = kernel
-        self.target_acceptance = kernel(self._target).target
+        found = kernel(self._target)
+        if not found.exact:
+            raise ValueError(
+                "the kernel's steps do not keep the density, and log Z would be wrong; take one that rejects, as mala or hmc"
+            )
+        self.target_acceptance = found.target
 
     @torch.no_grad()
     def start(self, beta: float, x: Tensor) -> _Values:

@@ -24,7 +24,7 @@ class IncompleteRows:
         known: which cells are, boolean, ``(N, D)``.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: shapes that differ, or ``known`` of another type.
     """
 
     x: Tensor
@@ -33,6 +33,8 @@ class IncompleteRows:
     def __post_init__(self) -> None:
         if self.x.shape != self.known.shape or self.x.dim() != 2:
             raise ValueError(f"x and known are (N, D) both, got {tuple(self.x.shape)} and {tuple(self.known.shape)}")
+        if self.known.dtype != torch.bool:
+            raise ValueError(f"known is boolean, got {self.known.dtype}; compare it with something")
 
     def __len__(self) -> int:
         return len(self.x)

@@ -164,6 +164,7 @@ def fit_tabular_mixture(
     rows = _as_many_as_fit(rows, columns, seed)
     if components is None or prior_rows is None:
         components, prior_rows = fit.choice(rows, components, most_components, prior_rows, seed)
+    starts = starts if components > 1 else 1  # there is one mixture of one component
     return TabularMixture.pooled(
         [fit.fitted(rows, components, prior_rows, seed + start).float() for start in range(starts)]
     )

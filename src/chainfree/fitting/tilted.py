@@ -17,6 +17,7 @@ from ..engine.callbacks import Callback, HeldOut
 from ..evaluation.log_z import LogZ, log_mean_weight
 from ..losses import EnergyDiscrepancy
 from ..perturbations import Perturbation
+from ..samplers.tilted import require_conditional
 from ..streams import generator_at
 from ..typing import Density, Energy, LossOutput
 from .incomplete import IncompleteRows
@@ -35,7 +36,7 @@ class TiltedFit:
         energy: the base and its tilt, in evaluation mode.
         log_z: by draws of the base.
         held_out: mean log-likelihood of the held-out rows in nats, at the step that was best for them; ``None`` without any.
-            Of incomplete rows, of what is known of them.
+            Of incomplete rows, of what is known of them, and by draws: on average too low.
         held_out_base: the base's.
         steps: of training.
         stopped: why it ended.
@@ -67,20 +68,25 @@ class _Held:
     def __init__(self, rows: Tensor | IncompleteRows, base: Density, completions: int, seed: int) -> None:
         if isinstance(rows, IncompleteRows):
             self.rows = _completed(rows, base, completions, seed)
-            self.log_base = float(base.log_marginal(rows.x, rows.known).double().mean())  # type: ignore[attr-defined]
+            marginal = require_conditional(base).log_marginal
+            parts = zip(rows.x.split(_ROWS_AT_ONCE), rows.known.split(_ROWS_AT_ONCE), strict=True)
+            self.log_base = float(torch.cat([marginal(x, known).double() for x, known in parts]).mean())
         else:
             self.rows = rows.unsqueeze(1)
             self.log_base = float(_log_base(base, rows).mean())
 
     def gain(self, network: nn.Module) -> float:
-        r"""Mean of :math:`\log \frac1C \sum_c e^{-f(x_c)}`, log Z more than the log-likelihood is above the base's."""
+        r"""Mean of :math:`\log \frac1C \sum_c e^{-f(x_c)}`, log Z more than the log-likelihood is above the base's.
+
+        With unknown cells it is too low on average, by half the relative variance of :math:`e^{-f}` over C.
+        """
         values = -_values(network, self.rows.flatten(0, 1)).view(self.rows.shape[:2])
         return float((torch.logsumexp(values, 1) - math.log(values.shape[1])).mean())
 
 
 @dataclass(frozen=True)
 class _OfCompletions:
-    """A loss of rows ``(B, C, *event)``: of one of each row's C draws of the base, chosen so that it is one of the energy."""
+    r"""A loss of rows ``(B, C, *event)``: of one of each row's C draws of the base, chosen by weights :math:`e^{-f}`."""
 
     loss: EnergyDiscrepancy
 
@@ -121,8 +127,9 @@ def fit_tilted(
     drawn from, :math:`\log Z = \log E_{p_0} e^{-f}` costs no chain, and the log-likelihood of held-out rows is known at any
     time. Where no tilt is better than none, there is none: the last layer is zero again.
 
-    Of incomplete rows it learns by what is known of them: each has some draws of the base given that, and a step takes one of
-    them with weights :math:`e^{-f}`, so that it is a draw of the energy as it is then (stochastic expectation maximisation).
+    Of incomplete rows it learns by what is known of them: each has C draws of the base given that, made once, and a step
+    takes one of them by weights :math:`e^{-f}`. The more draws, the nearer that is to a draw of the energy as it is then,
+    and the whole to stochastic expectation maximisation; with few it stays nearer to the base.
 
     Args:
         rows: ``(N, *event)``, or ``(N, D)`` with unknown cells.
@@ -130,7 +137,7 @@ def fit_tilted(
         network: f, ``(B, *event) -> (B,)``; its last layer is set to zero.
         perturbation: of the rows.
         held_out: rows for stopping and for the choice of the best step, or ``None`` for neither.
-        completions: draws of the base of each incomplete row.
+        completions: C, draws of the base of each incomplete row; of held-out ones five times as many at the end.
         draws: M, for each row.
         share: of the rows of a batch that are contrasted with the base.
         steps, batch, lr, weight_decay: of training, by AdamW with a cosine.
@@ -161,13 +168,13 @@ def fit_tilted(
     energy = Tilted(base, network).to(device)
     weights = _Weights(energy.base, base_draws, seed, device)
     watchers: list[Callback] = list(callbacks)
-    held: _Held | None = None
-    if held_out is not None:
-        held = of_held = _Held(held_out.to(device), energy.base, completions, seed + 1)
+    held = None if held_out is None else _Held(held_out.to(device), energy.base, completions, seed + 1)
+    if held is not None:
+        watched = held
 
         def loss_of(averaged: nn.Module) -> float:
             assert isinstance(averaged, Tilted)
-            return weights.log_z(averaged.network).value - of_held.gain(averaged.network) - of_held.log_base
+            return weights.log_z(averaged.network).value - watched.gain(averaged.network) - watched.log_base
 
         likelihood = HeldOut(
             loss_of, every=every, patience=steps if patience is None else patience, name="held_out_nll"
@@ -197,6 +204,8 @@ def fit_tilted(
     log_z = more.log_z(fitted.network)
     found: float | None = None
     if held is not None:
+        if isinstance(held_out, IncompleteRows):  # the fewer the draws, the lower the mean logarithm
+            held = _Held(held_out.to(device), energy.base, _MORE_DRAWS * completions, seed + 2)
         found = held.log_base + held.gain(fitted.network) - log_z.value
         if not found > held.log_base:
             # Tilted sets the last layer to zero
@@ -209,15 +218,14 @@ def fit_tilted(
 @torch.no_grad()
 def _completed(rows: IncompleteRows, base: Density, completions: int, seed: int) -> Tensor:
     """Draws of the base given what is known of each row, ``(N, C, D)``."""
-    draw_given = getattr(base, "sample_given", None)
-    if not callable(draw_given):
-        raise TypeError(
-            f"incomplete rows are drawn given what is known, and a {type(base).__name__} has no sample_given(x, fixed); "
-            "tilt a TabularMixture"
-        )
     source = generator_at(rows.x.device, "draws of the base given what is known", seed, 0)
-    drawn: Tensor = draw_given(rows.x, rows.known, draws=completions, generator=source)
-    return drawn.view(len(rows), completions, -1)
+    draw_given = require_conditional(base).sample_given
+    at_once = _ROWS_AT_ONCE
+    drawn = [
+        draw_given(x, known, draws=completions, generator=source)
+        for x, known in zip(rows.x.split(at_once), rows.known.split(at_once), strict=True)
+    ]
+    return torch.cat(drawn).view(len(rows), completions, -1)
 
 
 @torch.no_grad()

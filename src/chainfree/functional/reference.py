@@ -117,8 +117,7 @@ def referenced_discrepancy(
         generator: source of randomness on the device of ``x``.
 
     Returns:
-        :class:`ReferencedDiscrepancy`; with ``relative``, energies of the first rows and of the reference's draws are
-        relative to it.
+        :class:`ReferencedDiscrepancy`; with ``relative``, its energies are relative to the reference's.
 
     Raises:
         ValueError: ``draws`` or ``among`` below 1, more among than draws, ``w`` negative, ``share`` out of its range.
@@ -153,16 +152,12 @@ def referenced_discrepancy(
         # the first part's contrast is of the energy and the reference's density together, the other's of the energy alone
         log_reference = log_prob_values(reference, together[:split] if relative is None else together[split:])
     values = energy_values(energy if relative is None else relative, together)
-    contrasted, alone = values[:split], values[split:]
-    if relative is None:
-        contrasted = contrasted + log_reference
-    else:
-        alone = alone - log_reference
+    first, second = values[:split], values[split:]
+    contrasted, alone = (first + log_reference, second) if relative is None else (first, second - log_reference)
     of_rows = contrasted[:count].tensor_split(blocks)
     of_draws = contrasted[count:].split(each)
     parts = [shared_contrast(g, others, w, among=among) for g, others in zip(of_rows, of_draws, strict=True)]
     if len(near):
         parts.append(stabilised_contrast(alone[: len(near)], alone[len(near) :].view(draws, len(near)), w))
-    first = values[:split]
-    data_energy = torch.cat([first[:count], alone[: len(near)]])
-    return ReferencedDiscrepancy(torch.cat(parts), data_energy, torch.cat([first[count:], alone[len(near) :]]))
+    data_energy = torch.cat([first[:count], second[: len(near)]])
+    return ReferencedDiscrepancy(torch.cat(parts), data_energy, torch.cat([first[count:], second[len(near) :]]))

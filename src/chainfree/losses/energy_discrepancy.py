@@ -64,7 +64,11 @@ class EnergyDiscrepancy:
             )
 
     def __call__(self, energy: Energy, x: Tensor, /, *, generator: torch.Generator | None = None) -> LossOutput:
-        """The scalar loss in nats, with the mean energies of data and draws as metrics."""
+        """The scalar loss in nats, with the mean energies of data and draws as metrics.
+
+        Where the energy is a tilt of the reference, they are of the tilt alone: the reference's own density cancels in half
+        of the rows and is not computed there.
+        """
         result: Discrepancy | ReferencedDiscrepancy
         if self.reference is None:
             result = energy_discrepancy(

@@ -67,6 +67,8 @@ class Kernel(Generic[StateT]):
             between bias and speed.
         power: of x in the units of the step size: 1 for Hamiltonian steps, 2 for Langevin steps.
         shape: of the step size: ``()``, or ``(K,)`` with one for each temperature.
+        exact: whether a step keeps the density, at any step size. Steps that reject nothing and draw from no conditional do
+            not.
     """
 
     init: Init[StateT]
@@ -74,3 +76,4 @@ class Kernel(Generic[StateT]):
     target: float | None
     power: int = 1
     shape: tuple[int, ...] = ()
+    exact: bool = True

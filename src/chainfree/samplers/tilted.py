@@ -7,7 +7,7 @@ sampling-importance-resampling.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ __all__ = [
     "ConditionalDensity",
     "Proposals",
     "WeightedDraws",
+    "require_conditional",
     "sample_tilted",
     "sample_tilted_given",
     "weighted_given",
@@ -137,15 +138,26 @@ def weighted_given(
         ValueError, TypeError: as for :func:`sample_tilted_given`.
     """
     require_positive_int("proposals", proposals)
-    draw_given = getattr(energy.base, "sample_given", None)
-    if not callable(draw_given):
-        raise TypeError(f"a {type(energy.base).__name__} has no sample_given(x, fixed); tilt a TabularMixture")
+    base = require_conditional(energy.base)
     at_once = max(1, rows_at_a_time(x) // proposals)
     for rows, known in zip(x.split(at_once), fixed.split(at_once), strict=True):
         with torch.no_grad():
-            drawn = draw_given(rows, known, draws=proposals, generator=generator)
+            drawn = base.sample_given(rows, known, draws=proposals, generator=generator)
             found = _weighted(energy, drawn.unflatten(0, (len(rows), proposals)))
         yield found  # not within no_grad, which would hold for whoever asks
+
+
+def require_conditional(base: Density) -> ConditionalDensity:
+    """The base, if it is one.
+
+    Raises:
+        TypeError: it cannot be drawn from given columns.
+    """
+    if not callable(getattr(base, "sample_given", None)) or not callable(getattr(base, "log_marginal", None)):
+        raise TypeError(
+            f"a {type(base).__name__} has no sample_given(x, fixed) and log_marginal(x, fixed); tilt a TabularMixture"
+        )
+    return cast(ConditionalDensity, base)
 
 
 def _weighted(energy: Tilted, proposals: Tensor) -> Proposals:

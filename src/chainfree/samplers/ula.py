@@ -94,4 +94,5 @@ def kernel(log_density: LogDensity) -> Kernel[State]:
         step=partial(step, log_density),
         target=None,
         power=2,
+        exact=False,
     )

@@ -177,6 +177,7 @@ def kernel(
         init=partial(init, log_density),
         step=partial(step, log_density, friction=friction, leapfrog=leapfrog, adjusted=adjusted),
         target=TARGET if adjusted else None,
+        exact=adjusted,
     )
 
 

@@ -196,14 +196,18 @@ class TableEncoder:
             place += width
         return row, fixed
 
-    def decode(self, rows: Tensor) -> Any:
+    def decode(self, rows: Tensor, *, within: bool = False) -> Any:
         """A pandas frame of rows ``(N, D)``: whole numbers rounded, dates as dates, categories as they were.
 
         Codes of unseen categories come back as missing.
+
+        Args:
+            rows: encoded.
+            within: whether numbers beyond the least and the greatest that were seen become these.
         """
         import pandas as pd
 
-        numbers = self.decode_numbers(rows)
+        numbers = self.decode_numbers(rows, within=within)
         frame: dict[str, Any] = {}
         for column in self.schema.columns:
             if isinstance(column, NumberColumn):
@@ -213,15 +217,19 @@ class TableEncoder:
                 frame[column.name] = category_series(column, codes.numpy())
         return pd.DataFrame(frame)
 
-    def decode_numbers(self, rows: Tensor) -> dict[str, NDArray[np.float64]]:
-        """Numbers of rows ``(N, D)`` in the table's units by column, ``(N,)``; NaN where missing, dates in days."""
+    def decode_numbers(self, rows: Tensor, *, within: bool = False) -> dict[str, NDArray[np.float64]]:
+        """Numbers of rows ``(N, D)`` in the table's units by column, ``(N,)``; NaN where missing, dates in days.
+
+        Args:
+            rows, within: as for :meth:`decode`.
+        """
         array = rows.detach().cpu().double().numpy()
         numeric = [place for place, column in enumerate(self.columns) if column.size is None]
         numbers = self._scaler.inverse(array[:, numeric]) if numeric else array[:, []]
         found = {}
         columns = [column for column in self.schema.columns if isinstance(column, NumberColumn)]
         for column, shown in zip(columns, numbers.T, strict=True):
-            found[column.name] = shown.copy()
+            found[column.name] = shown.clip(column.low, column.high) if within else shown.copy()
             if self._number_states(column) > 1:
                 states = array[:, self.places(column.name)[1]].astype(int)
                 of_states = np.array([np.nan, *column.atoms, np.nan])  # the first is never taken
