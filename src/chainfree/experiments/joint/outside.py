@@ -55,7 +55,7 @@ OUTSIDE: dict[str, Callable[[Task], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class JointOutside:
-    """Settings of the experiment. What lies outside is scored here alone; settings are chosen without it.
+    """Settings of the experiment. The test rows of what lies outside are scored here alone.
 
     Args:
         task: images that are learned from.
