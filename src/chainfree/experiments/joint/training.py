@@ -37,8 +37,8 @@ _ROWS_AT_A_TIME = 500
 class JointTraining:
     """Settings of the experiment.
 
-    While training goes on, images of the training split that are held out draw the curve; the test rows are scored at the
-    end of a call, with the averaged weights that there are then.
+    While training goes on, images of the training split that are held out draw the curve. The test rows are scored once, with
+    the averaged weights of the last step; a call that stops earlier has the curve alone.
 
     Args:
         task: images.
@@ -122,7 +122,7 @@ class JointTraining:
             raise ValueError(f"this recipe runs one seed at a time, got {list(self.seeds)!r}")
 
     def run(self) -> tuple[dict[str, Any], Figure]:
-        """Figures (scores on the test rows now, and the curve that led here) and a picture of the curve."""
+        """Figures (the curve up to now and, at the end, scores on the test rows) and a picture of the curve."""
         seed = self.seeds[0]
         device = torch.device(_accelerator() if self.device == "auto" else self.device)
         task = load_task(self.task, "test")
@@ -164,8 +164,9 @@ class JointTraining:
         )
         report = engine.fit(stream, steps=self.steps)
         looks.look(engine)
+        ended = report.steps >= self.steps
         figures = {
-            **_scores(cast(JointEnergy, engine.averaged()), task.x_judged.to(device), task.y_judged),
+            **(_scores(cast(JointEnergy, engine.averaged()), task.x_judged.to(device), task.y_judged) if ended else {}),
             "steps": report.steps,
             "steps_planned": self.steps,
             "stopped": report.stopped,
