@@ -33,7 +33,7 @@ WAYS: dict[str, tuple[Marginal, MarginalSettings]] = {
     "sgld": ("sgld", MarginalSettings(buffer=1000)),
 }
 REPEATS = 7
-PAPERS = "WRN-10-2"
+COUNTED = "WRN-10-2"
 
 
 class Network(NamedTuple):
@@ -45,7 +45,7 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    PAPERS: Network(lambda: WideResNet(depth=10, widen=2, channels=1, outputs=CLASSES), (1, SIZE, SIZE), 2),
+    COUNTED: Network(lambda: WideResNet(depth=10, widen=2, channels=1, outputs=CLASSES), (1, SIZE, SIZE), 2),
     "ConvNet 32-64-128": Network(lambda: ConvNet(channels=1, size=SIZE, outputs=CLASSES), (1, SIZE, SIZE), 8),
     "MLP 1000-500-500-250-250-250": Network(
         lambda: MLP(SIZE**2, width=(1000, 500, 500, 250, 250, 250), activation="leaky_relu", outputs=CLASSES),
@@ -94,7 +94,7 @@ def main() -> None:
         by_network[name] |= {f"ratio, {way}": median(found) for way, found in ratios.items()}
         by_network[name] |= {"least ratio": min(ratios["vera"]), "greatest ratio": max(ratios["vera"])}
         print(f"{name}: {by_network[name]}", flush=True)
-    figures = {"step_rate_ratio_vs_sgld": by_network[PAPERS]["ratio, vera"], "by_network": by_network}
+    figures = {"step_rate_ratio_vs_sgld": by_network[COUNTED]["ratio, vera"], "by_network": by_network}
     rows = [[name, *(f"{value:.3g}" for value in found.values())] for name, found in by_network.items()]
     print(text_table(["network", *next(iter(by_network.values()))], rows))
     if not quick:

@@ -33,7 +33,7 @@ class Method(Protocol):
 
 
 def _network(**settings: Any) -> Network:
-    """One flat table for the network and for what trains its marginal; a setting that would do nothing is refused."""
+    """One flat table for the network and for what trains its marginal; a setting of another marginal or term is refused."""
     names = {field.name for field in dataclasses.fields(MarginalSettings)} & settings.keys()
     marginal = settings.get("marginal", "none")
     idle = names - KNOWN.get(marginal, names)
