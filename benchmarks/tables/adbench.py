@@ -10,14 +10,11 @@ False alarms are of fresh normal rows at level 0.05, by conformal p-values.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.ensemble import IsolationForest
@@ -27,12 +24,12 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
+from benchmarks.asked import answers, jobs_from_arguments
 from benchmarks.common import RESULTS
 from chainfree.cli.tables import text_table
 from chainfree.datasets.locate import find
 from chainfree.estimators import EnergyOutlierDetector
 from chainfree.experiments import Recorder
-from chainfree.experiments.notes import Notes
 from chainfree.threads import use_threads
 
 SPLITS = (0, 1, 2, 3, 4)
@@ -45,26 +42,18 @@ Method = Callable[[Rows, Rows, int], Rows]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="trainings side by side, a thread each")
-    jobs = parser.parse_args().jobs
+    jobs = jobs_from_arguments(__doc__)
     use_threads(1)
     recorder = Recorder("adbench", "python -m benchmarks.tables.adbench", RESULTS, SPLITS)
-    notes = Notes(Path("runs/adbench.jsonl"))
     names = table_names()
     asked = [{"table": name, "split": split} for name in names for split in SPLITS]
-    open_questions = [question for question in asked if question not in notes]
-    running = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(answer)(q) for q in open_questions)
-    for done, (question, found) in enumerate(running, start=1):
-        notes.add(question, found)
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in found["auroc"].items())
-        print(f"{done}/{len(open_questions)} {question['table']} {question['split']}: {scores}", flush=True)
-    answers = {name: [notes[{"table": name, "split": split}] for split in SPLITS] for name in names}
-    figures = summary(answers)
+    notes = answers("adbench", answer, asked, jobs=jobs)
+    by_table = {name: [notes[{"table": name, "split": split}] for split in SPLITS] for name in names}
+    figures = summary(by_table)
     print(table_of(figures))
     print(recorder.write(figures, packages=("pyod",)))
     alarms = Recorder("conformal", "python -m benchmarks.tables.adbench", RESULTS, SPLITS)
-    print(alarms.write(false_alarms(answers)))
+    print(alarms.write(false_alarms(by_table)))
 
 
 def table_names() -> list[str]:
@@ -78,7 +67,7 @@ def tuned_on(names: list[str]) -> list[str]:
     return names[1::3]
 
 
-def answer(question: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any]]:
+def answer(question: Mapping[str, Any]) -> dict[str, Any]:
     """All methods on one split."""
     use_threads(1)
     split = question["split"]
@@ -88,7 +77,7 @@ def answer(question: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, An
     auroc["chainfree"] = float(roc_auc_score(anomaly, -detector.score_samples(test)))
     called = detector.predict(test[anomaly == 0]) == -1
     alarms = {"alarms": int(called.sum()), "rows": len(called), "calibration": len(detector.calibration_energies_)}
-    return question, {"auroc": auroc, **alarms}
+    return {"auroc": auroc, **alarms}
 
 
 def load(name: str, split: int) -> tuple[Rows, Rows, NDArray[np.int64]]:

@@ -8,18 +8,15 @@ this census's training rows; the test rows were not looked at.
 
 from __future__ import annotations
 
-import argparse
-import statistics
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.asked import answers, jobs_from_arguments, spread
 from benchmarks.common import RESULTS
 from benchmarks.tables.classifiers import boosting, logistic_regression
 from benchmarks.tables.sets import adult
@@ -27,7 +24,6 @@ from chainfree.cli.tables import text_table
 from chainfree.estimators import JointEnergyClassifier
 from chainfree.evaluation import classifier_scores
 from chainfree.experiments import Recorder
-from chainfree.experiments.notes import Notes
 from chainfree.threads import use_threads
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -36,26 +32,16 @@ KEYS = ("accuracy", "ece", "nll", "brier", "auroc")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="fits side by side, a thread each")
-    jobs = parser.parse_args().jobs
+    jobs = jobs_from_arguments(__doc__)
     recorder = Recorder("calibration_adult", "python -m benchmarks.tables.calibration_adult", RESULTS, SEEDS)
-    notes = Notes(Path("runs/calibration_adult.jsonl"))
     asked = [{"labels": labels, "method": method, "seed": s} for labels in LABELS for s in SEEDS for method in METHODS]
-    running = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(answer)(q) for q in asked if q not in notes
-    )
-    for question, found in running:
-        notes.add(question, found)
-        print(question, {key: round(value, 4) for key, value in found.items()}, flush=True)
+    notes = answers("calibration_adult", answer, asked, jobs=jobs)
     figures: dict[str, dict[str, dict[str, Any]]] = {key: {} for key in KEYS}
     for labels in LABELS:
         for method in METHODS:
-            answers = [notes[{"labels": labels, "method": method, "seed": seed}] for seed in SEEDS]
+            by_seed = [notes[{"labels": labels, "method": method, "seed": seed}] for seed in SEEDS]
             for key in KEYS:
-                values = [found[key] for found in answers]
-                spread = {"mean": statistics.mean(values), "std": statistics.pstdev(values)}
-                figures[key].setdefault(labels, {})[method] = spread
+                figures[key].setdefault(labels, {})[method] = spread([found[key] for found in by_seed])
     rows = [
         [labels, method, *(f"{figures[key][labels][method]['mean']:.4f}" for key in KEYS)]
         for labels in LABELS
@@ -65,7 +51,7 @@ def main() -> None:
     print(recorder.write(figures))
 
 
-def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+def answer(question: Mapping[str, Any]) -> dict[str, float]:
     """One method, trained with one draw of labels."""
     use_threads(1)
     frame, y = adult("train")
@@ -75,7 +61,7 @@ def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
     probabilities = METHODS[question["method"]](frame, y, known, test, question["seed"])
     logits = torch.from_numpy(np.log(probabilities.clip(1e-12)))
     scores = classifier_scores(logits, torch.from_numpy(y_test))._asdict()
-    return question, {**scores, "auroc": float(roc_auc_score(y_test, probabilities[:, 1]))}
+    return {**scores, "auroc": float(roc_auc_score(y_test, probabilities[:, 1]))}
 
 
 Fit = Callable[[pd.DataFrame, np.ndarray, np.ndarray, pd.DataFrame, int], np.ndarray]

@@ -6,21 +6,19 @@ rows, of which as many as the latter are held out by the estimator, and scored o
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
+from benchmarks.asked import answers, jobs_from_arguments
 from benchmarks.common import RESULTS
 from chainfree.cli.tables import text_table
 from chainfree.datasets.locate import find
 from chainfree.estimators import EnergyDensity
 from chainfree.experiments import Recorder
-from chainfree.experiments.notes import Notes
 from chainfree.tables import CategoryColumn, Schema
 from chainfree.threads import use_threads
 
@@ -29,25 +27,17 @@ SEEDS = (0,)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="fits side by side, a thread each")
-    jobs = parser.parse_args().jobs
+    jobs = jobs_from_arguments(__doc__)
     recorder = Recorder("discrete", "python -m benchmarks.tables.discrete", RESULTS, SEEDS)
-    notes = Notes(Path("runs/discrete.jsonl"))
     asked = [{"set": name, "seed": seed} for name in SETS for seed in SEEDS]
-    running = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(answer)(q) for q in asked if q not in notes
-    )
-    for question, found in running:
-        notes.add(question, found)
-        print(question["set"], {key: round(value, 3) for key, value in found.items()}, flush=True)
+    notes = answers("discrete", answer, asked, jobs=jobs)
     figures = {name: notes[{"set": name, "seed": SEEDS[0]}] for name in SETS}
     keys = ("log_likelihood", "low", "high", "mixture", "components", "seconds")
     print(text_table(["set", *keys], [[name, *(f"{figures[name][key]:.3f}" for key in keys)] for name in SETS]))
     print(recorder.write(figures))
 
 
-def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+def answer(question: Mapping[str, Any]) -> dict[str, float]:
     """One set."""
     import time
 
@@ -70,7 +60,7 @@ def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
     value, low, high = density.log_partition_
     base = density.model_.energy.base
     encoded = density.model_.encoder.encode(parts["test"])
-    return question, {
+    return {
         "log_likelihood": float(scores.mean()),
         # the bracket of log Z, turned round
         "low": float(scores.mean()) - (high - value),

@@ -14,26 +14,23 @@ categories are means over columns too.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
+from benchmarks.asked import answers, jobs_from_arguments, spread
 from benchmarks.common import RESULTS
 from benchmarks.tables.sets import NAMES, table
 from chainfree.cli.tables import text_table
 from chainfree.estimators import EnergyImputer
 from chainfree.experiments import Recorder
-from chainfree.experiments.notes import Notes
 from chainfree.threads import use_threads
 
 SEEDS = (0, 1, 2)
@@ -44,27 +41,18 @@ Fill = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="fits side by side, a thread each")
-    jobs = parser.parse_args().jobs
+    jobs = jobs_from_arguments(__doc__)
     recorder = Recorder("imputation", "python -m benchmarks.tables.imputation", RESULTS, SEEDS)
-    notes = Notes(Path("runs/imputation.jsonl"))
     asked = [{"table": name, "method": method, "seed": s} for s in SEEDS for name in NAMES for method in METHODS]
-    running = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(answer)(q) for q in asked if q not in notes
-    )
-    for question, found in running:
-        notes.add(question, found)
-        print(question, {key: None if value is None else round(value, 4) for key, value in found.items()}, flush=True)
+    notes = answers("imputation", answer, asked, jobs=jobs)
     figures: dict[str, Any] = {key: {} for key in (*KEYS, "seconds")}
     for name in NAMES:
         for method in METHODS:
-            answers = [notes[{"table": name, "method": method, "seed": seed}] for seed in SEEDS]
+            by_seed = [notes[{"table": name, "method": method, "seed": seed}] for seed in SEEDS]
             for key, by_table in figures.items():
-                values = [found[key] for found in answers if found[key] is not None]
+                values = [found[key] for found in by_seed if found[key] is not None]
                 if values:
-                    spread = {"mean": statistics.mean(values), "std": statistics.pstdev(values)}
-                    by_table.setdefault(name, {})[method] = spread
+                    by_table.setdefault(name, {})[method] = spread(values)
     rows = [
         [name, m, *(f"{figures[key][name][m]['mean']:.4f}" if name in figures[key] else "none" for key in figures)]
         for name in NAMES
@@ -74,7 +62,7 @@ def main() -> None:
     print(recorder.write(figures))
 
 
-def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float | None]]:
+def answer(question: Mapping[str, Any]) -> dict[str, float | None]:
     """One method on one table with its holes."""
     use_threads(1)
     source = np.random.default_rng(question["seed"])
@@ -93,7 +81,7 @@ def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float | 
             errors.append(float(np.sqrt((away**2).mean()) / truth[name].std()))
         else:
             accuracies.append(float((filled[name][gone] == truth[name][gone]).mean()))
-    return question, {
+    return {
         "numeric_error": statistics.mean(errors) if errors else None,
         "categorical_accuracy": statistics.mean(accuracies) if accuracies else None,
         "seconds": seconds,

@@ -17,30 +17,28 @@ CTGAN, TVAE and SMOTE run in an environment of their own, which ``make peers`` b
 
 from __future__ import annotations
 
-import argparse
 import json
-import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
+from benchmarks.asked import answers, jobs_from_arguments, spread
 from benchmarks.common import RESULTS
 from benchmarks.tables.classifiers import boosting
 from benchmarks.tables.sets import NAMES, table
 from chainfree.cli.tables import text_table
 from chainfree.estimators import EnergySynthesizer
 from chainfree.experiments import Recorder
-from chainfree.experiments.notes import Notes
 from chainfree.threads import use_threads
 
 SEEDS = (0, 1, 2)
@@ -52,27 +50,18 @@ PEERS = Path(".venv-peers/bin/python")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="fits side by side, a thread each")
-    jobs = parser.parse_args().jobs
+    jobs = jobs_from_arguments(__doc__)
     if not PEERS.exists():
         raise SystemExit(f"{PEERS} is missing: make peers builds it")
     recorder = Recorder("synthesis", "python -m benchmarks.tables.synthesis", RESULTS, SEEDS)
-    notes = Notes(Path("runs/synthesis.jsonl"))
     asked = [{"table": name, "method": method, "seed": s} for s in SEEDS for name in NAMES for method in METHODS]
-    running = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(answer)(q) for q in asked if q not in notes
-    )
-    for question, found in running:
-        notes.add(question, found)
-        print(question, {key: round(value, 4) for key, value in found.items()}, flush=True)
+    notes = answers("synthesis", answer, asked, jobs=jobs)
     figures: dict[str, Any] = {key: {name: {} for name in NAMES} for key in KEYS}
     for name in NAMES:
         for method in METHODS:
-            answers = [notes[{"table": name, "method": method, "seed": seed}] for seed in SEEDS]
+            by_seed = [notes[{"table": name, "method": method, "seed": seed}] for seed in SEEDS]
             for key in KEYS:
-                values = [found[key] for found in answers]
-                figures[key][name][method] = {"mean": statistics.mean(values), "std": statistics.pstdev(values)}
+                figures[key][name][method] = spread([found[key] for found in by_seed])
     rows = [
         [name, method, *(f"{figures[key][name][method]['mean']:.4f}" for key in KEYS)]
         for name in NAMES
@@ -82,7 +71,7 @@ def main() -> None:
     print(recorder.write({**figures, "versions_of_peers": versions_of_peers()}))
 
 
-def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+def answer(question: Mapping[str, Any]) -> dict[str, float]:
     """One method's rows for one table, and what they are worth."""
     use_threads(1)
     seed, method = question["seed"], question["method"]
@@ -106,7 +95,7 @@ def answer(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
     far, far_of_test = distances(fitted, made, about), distances(fitted, test, about)
     if method == "real":
         far = far_of_test
-    return question, {
+    return {
         **found,
         "tstr_auroc": tstr_auroc(made, test, seed),
         "detection_boosting": told_apart(test.iloc[: len(made)], made, seed),
