@@ -22,6 +22,7 @@ from chainfree.entropy import HMCPosterior, ImportancePosterior, PreconditionedS
 from chainfree.generators import LatentGenerator, MLPGenerator
 from chainfree.generators.critics import MLPCritic
 from chainfree.generators.flows import Flow
+from chainfree.latent import GaussianEncoder, LangevinPosterior, RevisedPosterior, VariationalPosterior
 from chainfree.losses import EnergyDiscrepancy, ScoreMatching
 from chainfree.objectives import (
     MEG,
@@ -30,6 +31,7 @@ from chainfree.objectives import (
     Cooperative,
     FlowContrastive,
     Joint,
+    LatentPrior,
     LearnedStein,
     NoiseContrastive,
     PersistentContrastiveDivergence,
@@ -44,6 +46,10 @@ from chainfree.typing import Batch, Objective, Update
 
 def _net(*, batch_norm: bool = False) -> LatentGenerator:
     return MLPGenerator(2, 2, width=6, depth=1, batch_norm=batch_norm)
+
+
+def _encoder() -> GaussianEncoder:
+    return GaussianEncoder(MLP(2, width=6, outputs=4), 2)
 
 
 def _weighted(**options: Any) -> WeightedNegatives:
@@ -62,6 +68,18 @@ def _persistent(**options: Any) -> PersistentContrastiveDivergence:
 # an objective and its players, in the order of their turns in a round
 CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "single": (lambda: Single(EnergyDiscrepancy(draws=4)), ["energy"]),
+    "latent": (
+        lambda: LatentPrior(_net(), LangevinPosterior(steps=2), EnergyDiscrepancy(draws=4)),
+        ["decoder", "energy"],
+    ),
+    "latent-variational": (
+        lambda: LatentPrior(_net(), VariationalPosterior(encoder=_encoder()), EnergyDiscrepancy(draws=4)),
+        ["decoder", "energy"],
+    ),
+    "latent-revised": (
+        lambda: LatentPrior(_net(), RevisedPosterior(encoder=_encoder(), steps=2), EnergyDiscrepancy(draws=4)),
+        ["decoder", "encoder", "energy"],
+    ),
     "single-deterministic": (lambda: Single(ScoreMatching()), ["energy"]),
     "vera": (lambda: VERA(_net()), ["energy", "generator"]),
     "vera-paper": (lambda: VERA(_net(), entropy=ImportancePosterior(2)), ["energy", "posterior", "generator"]),

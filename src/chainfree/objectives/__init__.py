@@ -4,6 +4,7 @@ from .amortised import Amortised
 from .cooperative import Cooperative
 from .flow_contrastive import FlowContrastive
 from .joint import Joint, VirtualAdversarial
+from .latent import LatentPrior
 from .learned_stein import LearnedStein
 from .meg import MEG, jensen_shannon_bound
 from .negatives import WeightedNegatives
@@ -19,6 +20,7 @@ __all__ = [
     "Cooperative",
     "FlowContrastive",
     "Joint",
+    "LatentPrior",
     "LearnedStein",
     "NoiseContrastive",
     "PersistentContrastiveDivergence",
