@@ -221,12 +221,9 @@ class OutlierModel:
         for name in self.encoder.schema.names:
             fixed = torch.ones(len(self.encoder.columns), dtype=torch.bool)
             fixed[self.encoder.places(name)] = False
-            total = torch.zeros_like(here)
-            for _ in range(draws):
-                known = fixed.expand(len(rows), -1).to(self.device)
-                drawn = mixture.sample_given(rows.to(self.device), known, generator=generator)
-                total += self.of_rows(drawn.cpu())
-            found.append(here - total / draws)
+            known = fixed.expand(len(rows), -1).to(self.device)
+            drawn = mixture.sample_given(rows.to(self.device), known, draws=draws, generator=generator)
+            found.append(here - self.of_rows(drawn.cpu()).view(len(rows), draws).mean(1))
         return torch.stack(found, 1)
 
     def save(self, folder: Path) -> None:
