@@ -98,6 +98,8 @@ def test_rows_are_made_given_columns(chainfree: Run) -> None:
         "town": "--given takes COLUMN=VALUE",
         "age=old": "'age' takes a number, got 'old'",
         "age=40.5": "'age' holds whole numbers, got 40.5",
+        '"town=Ulm, DE"': "'town' has no 'Ulm, DE'",
+        "town=Ulm, DE": 'with commas in it "COLUMN=VALUE"',
     }.items():
         ended = chainfree("sample", *where, "--out", "new.csv", "--given", given)
         assert ended.status == 2 and message in ended.err, (given, ended.err)
@@ -111,7 +113,7 @@ def test_files_are_taken_in_parts(table: pd.DataFrame, chainfree: Run, monkeypat
         chainfree("train", "--data", "people.csv", "--task", "outlier", "--drop", "income", "--steps", "5").status == 0
     )
     whole = chainfree("score", "runs/people-outlier", "people.csv", "--out", "whole.parquet")
-    monkeypatch.setattr("chainfree.cli.frames._PART", 30)
+    monkeypatch.setattr("chainfree.tables.files._PART", 30)
     parts = chainfree("score", "runs/people-outlier", "people.csv", "--out", "parts.parquet")
     assert whole.status == parts.status == 0, parts.err
     pd.testing.assert_frame_equal(pd.read_parquet("whole.parquet"), pd.read_parquet("parts.parquet"))

@@ -138,6 +138,8 @@ def test_refusals() -> None:
         JointEnergyClassifier().fit(frame, ["yes"] * 50)
     with pytest.raises(ValueError, match="y has 120 values in 120 rows with a label, as a number or an identifier has"):
         JointEnergyClassifier().fit(np.zeros((120, 1)), np.arange(120))
+    with pytest.raises(ValueError, match="y has -1 among text; give None where there is no label"):
+        JointEnergyClassifier().fit(frame, np.array(["yes"] * 49 + [-1], dtype=object))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         JointEnergyClassifier().fit(frame, y[:40])
 

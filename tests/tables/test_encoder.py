@@ -274,7 +274,7 @@ def test_kinds_that_change_are_refused() -> None:
     """Digits that a file's part holds alone are numbers to whoever reads it."""
     frame = pd.DataFrame({"c": ["1", "2", "A"] * 10, "member": [True, False, True] * 10})
     encoder = _fitted(frame, reserve=True)
-    with pytest.raises(DataError, match="'c' held text and holds numbers now; make it what it was"):
+    with pytest.raises(DataError, match="'c' held text and holds numbers now; make it what it was, as read_file does"):
         encoder.encode(frame.assign(c=1))
     with pytest.raises(DataError, match="'member' held booleans and holds text now"):
         encoder.encode(frame.assign(member="yes"))

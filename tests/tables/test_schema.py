@@ -46,7 +46,7 @@ def test_kinds_are_those_of_types_and_values() -> None:
     assert found["town"] == CategoryColumn(name="town", values=("Aachen", "Bonn", "Ulm"))
     assert found["grade"] == CategoryColumn(name="grade", values=("low", "mid", "high"), order="ordinal")
     assert found["day"] == CategoryColumn(name="day", values=tuple(week), order="cyclic")
-    assert found["born"] == NumberColumn(name="born", dates=True, low=1.0, high=1 + (ROWS - 1) / 2)
+    assert found["born"] == NumberColumn(name="born", dates=True, low=1.0, high=1 + (ROWS - 1) / 2, decimals=0)
 
 
 def test_missing_cells_change_no_kind() -> None:
@@ -123,7 +123,7 @@ def test_objects_that_are_all_numbers_are_numbers() -> None:
         {"a": pd.Series([1.5, None, *range(30)], dtype=object), "b": pd.Series([True, None] * 16, dtype=object)}
     )
     a, b = Schema.infer(frame).columns
-    assert a == NumberColumn(name="a", low=0.0, high=29.0, missing=True)
+    assert a == NumberColumn(name="a", low=0.0, high=29.0, missing=True, decimals=1)
     assert b == CategoryColumn(name="b", values=(True,), missing=True)
 
 

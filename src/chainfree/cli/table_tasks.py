@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..datasets import DataError
 from ..evaluation import conformal_p_values
 from .errors import UsageError
-from .frames import read_frame, read_parts, writing_table
 from .run_folder import free_folder
+from .table_writer import writing_table
 from .tables import text_table
 from .threads import set_threads
 
@@ -60,6 +62,7 @@ def train_table(
     """
     from ..estimators.base import require_device
     from ..estimators.saved import ESTIMATORS
+    from ..tables import read_file
 
     if (label is None) == (task == "classifier"):
         raise UsageError("give --label COLUMN with --task classifier, and with no other task")
@@ -71,7 +74,7 @@ def train_table(
         raise UsageError(str(error)) from None
     if threads is not None:
         set_threads(threads)
-    frame = read_frame(data, drop=tuple(name.strip() for name in drop.split(",")) if drop else ())
+    frame = read_file(data, drop=tuple(_listed(drop)) if drop else ())
     y = None
     if label is not None:
         if label not in frame.columns:
@@ -110,7 +113,7 @@ def score_table(run: str, data: str, out: str) -> int:
         instead = "impute" if task == "impute" else "sample"
         raise UsageError(f"{run} is of the task {task}, which scores nothing; use chainfree {instead}")
     with writing_table(out) as writer:
-        for part in read_parts(data, **_kinds(estimator)):
+        for part in _parts(data, estimator):
             writer.write(_scores(estimator, task, _of_columns(part, estimator, data)))
         rows = writer.rows
     print(f"{rows:,} rows scored to {out}")  # noqa: T201
@@ -132,7 +135,7 @@ def impute(run: str, data: str, out: str) -> int:
         raise UsageError(f"{run} is of the task {_TASK_OF[type(estimator).__name__]}; train one with --task impute")
     filled = 0
     with writing_table(out) as writer:
-        for part in read_parts(data, **_kinds(estimator)):
+        for part in _parts(data, estimator):
             own = _of_columns(part, estimator, data)
             done = estimator.transform(own)
             filled += int(own.isna().to_numpy().sum())
@@ -171,10 +174,10 @@ def _given(text: str | None, schema: Schema) -> dict[str, Any]:
 
     columns = {column.name: column for column in schema.columns}
     given: dict[str, Any] = {}
-    for part in text.split(",") if text else ():
+    for part in _listed(text) if text else ():
         name, sign, value = (piece.strip() for piece in part.partition("="))
         if not sign or not name:
-            raise UsageError(f"--given takes COLUMN=VALUE,COLUMN=VALUE, got {part!r}")
+            raise UsageError(f'--given takes COLUMN=VALUE,COLUMN=VALUE, got {part!r}; with commas in it "COLUMN=VALUE"')
         if name in given:
             raise UsageError(f"--given names {name} twice")
         column = columns.get(name)
@@ -208,15 +211,18 @@ def _scores(estimator: Any, task: str, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({**answers, **by_class})
 
 
-def _kinds(estimator: Any) -> dict[str, list[str]]:
-    """Columns whose categories are text, and columns of dates."""
-    from ..tables import CategoryColumn, NumberColumn
+def _parts(data: str, estimator: Any) -> Iterator[pd.DataFrame]:
+    """A file's rows, with text and dates where these were fitted."""
+    from ..tables import CategoryColumn, NumberColumn, read_parts
 
     columns = estimator.model_.encoder.schema.columns
-    return {
-        "text": [c.name for c in columns if isinstance(c, CategoryColumn) and isinstance(c.values[0], str)],
-        "dates": [c.name for c in columns if isinstance(c, NumberColumn) and c.dates],
-    }
+    text = [c.name for c in columns if isinstance(c, CategoryColumn) and isinstance(c.values[0], str)]
+    return read_parts(data, text=text, dates=[c.name for c in columns if isinstance(c, NumberColumn) and c.dates])
+
+
+def _listed(text: str) -> list[str]:
+    """What stands between commas; in quotes a comma is a sign like others."""
+    return [part.strip() for part in next(csv.reader([text], skipinitialspace=True))]
 
 
 def _of_columns(part: pd.DataFrame, estimator: Any, data: str) -> pd.DataFrame:

@@ -158,7 +158,10 @@ class JointEnergyClassifier(ClassifierMixin, TableEstimator[ClassifierModel]):
         unknown = np.asarray(pd.isna(values))
         if values.dtype.kind in "if":
             unknown = unknown | (values == -1) & _has_others(values, unknown)
-        known = np.array(values[~unknown].tolist())  # of objects with holes, what they are without these
+        cells = values[~unknown].tolist()
+        if values.dtype == object and any(isinstance(cell, str) for cell in cells) and -1 in cells:
+            raise ValueError("y has -1 among text; give None where there is no label")
+        known = np.array(cells)  # of objects with holes, what they are without these
         if not len(known):
             raise ValueError("no row has a label; give y a class in some rows")
         check_classification_targets(known)

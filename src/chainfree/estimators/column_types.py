@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..tables import CategoryColumn, Column
 
-__all__ = ["cast_frame", "cast_pandas", "types_of"]
+__all__ = ["cast_frame", "cast_pandas", "types_of", "zone_of"]
 
 _INTEGER = re.compile(r"(u?)int(8|16|32|64)", re.IGNORECASE)
 _DATETIME = re.compile(r"Datetime\(time_unit='(\w+)', time_zone=(None|'(.+)')\)")
@@ -24,6 +24,12 @@ def types_of(table: Any) -> dict[str, str]:
     if isinstance(table, pd.DataFrame):
         return {str(name): str(kind) for name, kind in table.dtypes.items()}
     return {name: str(kind) for name, kind in nw.from_native(table, eager_only=True).schema.items()}
+
+
+def zone_of(kind: str) -> str | None:
+    """Of a type of dates, its zone, if it has one."""
+    zoned, when = _ZONED.fullmatch(kind), _DATETIME.fullmatch(kind)
+    return zoned[1] if zoned is not None else None if when is None else when[3]
 
 
 def cast_pandas(table: pd.DataFrame, types: Mapping[str, str], columns: Sequence[Column]) -> pd.DataFrame:

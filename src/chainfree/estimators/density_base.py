@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self
 
+import numpy as np
+import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from ..checks import require_positive_int
 from ..tables import NumberColumn, Schema
+from ..tables.given import instant
 from ..tables.series import number_series
 from .base import TableEstimator
+from .column_types import zone_of
 from .density_model import DensityModel, DensitySettings
 from .frames import in_form
 
@@ -124,7 +128,7 @@ class DensityEstimator(TableEstimator[DensityModel]):
         Args:
             n_samples: rows.
             given: values of any columns, by name: the others are drawn given these, without rejection. A column that is
-                given ``None`` is missing.
+                given ``None`` is missing. A date without a zone is of the column's.
             n_proposals: of the mixture, that each row is chosen from.
             random_state: seed of the draws.
 
@@ -134,6 +138,7 @@ class DensityEstimator(TableEstimator[DensityModel]):
         """
         check_is_fitted(self)
         generator = self._generator(random_state)
+        given = {name: self._on_its_clock(name, value) for name, value in (given or {}).items()}
         if not given:
             rows = self.model_.sample(n_samples, proposals=n_proposals, generator=generator)
         else:
@@ -144,7 +149,20 @@ class DensityEstimator(TableEstimator[DensityModel]):
         table = self.model_.encoder.decode(rows, within=self._within)
         for column in self.model_.encoder.schema.columns:
             # to the last digit, which the tensors do not keep
-            if isinstance(column, NumberColumn) and not column.dates and (given or {}).get(column.name) is not None:
-                table[column.name] = float((given or {})[column.name])
-                table[column.name] = number_series(column, table[column.name].to_numpy())
+            if isinstance(column, NumberColumn) and (value := given.get(column.name)) is not None:
+                if column.dates:
+                    table[column.name] = pd.Series([instant(value)] * n_samples).astype(table[column.name].dtype)
+                else:
+                    table[column.name] = number_series(column, np.full(n_samples, float(value)))
         return in_form(table, self._form, self._types, self.model_.encoder.schema.columns)
+
+    def _on_its_clock(self, name: str, value: Any) -> Any:
+        """A date without a zone as one of the zone that the fitted column had."""
+        zone = zone_of(self._types.get(name, ""))
+        if zone is None or value is None:
+            return value
+        try:
+            when = pd.Timestamp(value)
+        except (TypeError, ValueError):
+            return value  # the encoder says that it is no date
+        return when.tz_localize(zone) if when.tz is None else when

@@ -3,6 +3,7 @@
 from .columns import Category, CategoryColumn, Column, NumberColumn, Order
 from .encoded import EncodedColumn
 from .encoder import Report, TableEncoder
+from .files import read_file, read_parts
 from .scaling import Scaling
 from .schema import Schema
 
@@ -17,4 +18,6 @@ __all__ = [
     "Scaling",
     "Schema",
     "TableEncoder",
+    "read_file",
+    "read_parts",
 ]

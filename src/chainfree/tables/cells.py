@@ -92,7 +92,9 @@ def codes_of(series: nw.Series[Any], known: Sequence[Category]) -> NDArray[np.in
     kinds = {"O": "text", "b": "booleans"}
     holds = kinds.get(values.dtype.kind, "numbers")
     if holds not in held and not missing.all():
-        raise DataError(f"column {series.name!r} held {held.pop()} and holds {holds} now; make it what it was")
+        raise DataError(
+            f"column {series.name!r} held {held.pop()} and holds {holds} now; make it what it was, as read_file does"
+        )
     place = {(type(value) is bool, value): code for code, value in enumerate(known)}
     # one look-up for each distinct cell, not for each cell
     if values.dtype == object:

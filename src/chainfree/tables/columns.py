@@ -21,6 +21,8 @@ class NumberColumn:
         dates: whether they are days since 1970-01-01 UTC, and dates in the table.
         low, high: the least and the greatest seen.
         missing: whether some cells were missing.
+        decimals: digits after the point that no cell exceeds, up to six, of dates those of their seconds; ``None`` where some
+            do. What is made for the column is rounded to them.
         atoms: values that so many rows share that they have mass of their own: the zeros of an amount, the 40 of working
             hours. What is left is continuous.
     """
@@ -31,6 +33,7 @@ class NumberColumn:
     low: float
     high: float
     missing: bool = False
+    decimals: int | None = None
     atoms: tuple[float, ...] = ()
 
 

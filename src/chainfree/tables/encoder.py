@@ -307,7 +307,10 @@ class TableEncoder:
             values, missing = cells(table[column.name])
             if values.dtype == object:
                 if not missing.all():
-                    raise DataError(f"column {column.name!r} held numbers and holds text now; give the same columns")
+                    held = (
+                        "dates and holds text now; make dates of it" if column.dates else "numbers and holds text now"
+                    )
+                    raise DataError(f"column {column.name!r} held {held}, as chainfree.tables.read_file does")
                 values = np.zeros(len(values))
             numbers = np.where(missing, np.nan, values.astype(np.float64))
             if np.isinf(numbers).any():

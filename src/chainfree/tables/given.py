@@ -12,7 +12,15 @@ from .cells import plain
 from .columns import CategoryColumn, NumberColumn
 from .series import DAY, EPOCH
 
-__all__ = ["given_code", "given_state"]
+__all__ = ["given_code", "given_state", "instant"]
+
+
+def instant(value: Any) -> Any:
+    """A date as pandas has it, of UTC and without saying so."""
+    import pandas as pd
+
+    when = pd.Timestamp(value)
+    return when if when.tz is None else when.tz_convert("UTC").tz_localize(None)
 
 
 def given_code(column: CategoryColumn, value: Any) -> int:
@@ -35,7 +43,7 @@ def given_state(column: NumberColumn, value: Any) -> tuple[int, float]:
             raise DataError(f"column {column.name!r} had no missing cells; give it a number")
         return 1 + len(column.atoms), math.nan
     try:
-        number = float((np.datetime64(value, "us") - EPOCH) / DAY) if column.dates else float(value)
+        number = float((np.datetime64(instant(value), "us") - EPOCH) / DAY) if column.dates else float(value)
     except (TypeError, ValueError):
         wanted = "a date" if column.dates else "a number"
         raise DataError(f"column {column.name!r} takes {wanted}, got {value!r}") from None

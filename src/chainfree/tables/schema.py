@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ _ATOM = 0.05  # of the cells: a number that so many share is no draw of a densit
 _BEYOND_CHANCE = 10  # rows that share an atom at least
 _IDENTIFIERS = 0.5  # of the rows: text of more values than that names rows
 _LARGEST = 1e100
+_MOST_DECIMALS = 6
+_SINGLE, _DOUBLE = 2.0**-23, 2.0**-50  # rounding of a number, in parts of it
 _SURELY_FEW = 50  # values that no table has too many of
 
 
@@ -141,6 +144,7 @@ def _column(
             low=float(seen.min()),
             high=float(seen.max()),
             missing=bool(missing.any()),
+            decimals=None if whole else _decimals(seen.astype(float), dates=dates, single=series.dtype == nw.Float32),
             atoms=_atoms(seen.astype(float)) if atoms else (),
         )
     if numeric:
@@ -153,10 +157,23 @@ def _column(
             raise DataError(f"column {name!r} has {min(map(repr, extra))}, which is not among its values")
         distinct = list(given)
     if isinstance(distinct[0], str) and len(distinct) > max(_SURELY_FEW, _IDENTIFIERS * len(values)):
+        remedy = "make dates of it, as chainfree.tables.read_file does" if _like_date(distinct[0]) else "drop it"
         raise DataError(
-            f"column {name!r} has {len(distinct)} values in {len(values)} rows, as names of rows have; drop it"
+            f"column {name!r} has {len(distinct)} values in {len(values)} rows, as names of rows have; {remedy}"
         )
     return CategoryColumn(name=name, values=tuple(distinct), order=kind, missing=bool(missing.any()))
+
+
+def _decimals(seen: NDArray[np.float64], *, dates: bool, single: bool) -> int | None:
+    """Of numbers, or of the seconds of days."""
+    values = seen * 86_400 if dates else seen
+    off = np.abs(values) * (_SINGLE if single else _DOUBLE)
+    for digits in range(_MOST_DECIMALS + 1):
+        if 10 * off.max() > 10.0**-digits:  # what the type keeps says nothing any more
+            return None
+        if bool((np.abs(values - np.round(values, digits)) <= off).all()):
+            return digits
+    return None
 
 
 def _atoms(seen: NDArray[np.float64]) -> tuple[float, ...]:
@@ -164,6 +181,10 @@ def _atoms(seen: NDArray[np.float64]) -> tuple[float, ...]:
     values, counts = np.unique(seen, return_counts=True)
     shared = counts >= max(_ATOM * len(seen), _BEYOND_CHANCE)
     return tuple(values[shared].tolist()) if len(values) - shared.sum() > _FEW else ()
+
+
+def _like_date(text: str) -> bool:
+    return bool(re.match(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}", text))
 
 
 def _inferred_order(series: nw.Series[Any], distinct: Sequence[Category], few: bool) -> Order:

@@ -17,7 +17,7 @@ _LARGEST_INTEGER = 2.0**62
 
 
 def number_series(column: NumberColumn, values: NDArray[np.float64]) -> Any:
-    """Of numbers ``(N,)`` in the table's units, NaN where missing: whole ones rounded, days as dates."""
+    """Of numbers ``(N,)`` in the table's units, NaN where missing: rounded as the column is, days as dates."""
     import pandas as pd
 
     missing = np.isnan(values)
@@ -25,13 +25,16 @@ def number_series(column: NumberColumn, values: NDArray[np.float64]) -> Any:
         days = np.round(values) if column.whole else values
         span = column.high - column.low + 1.0  # of a draw beyond it no calendar knows
         days = np.clip(np.where(missing, 0.0, days), column.low - span, column.high + span)
-        micro = np.round(days * 86_400e6).astype(np.int64)
+        seconds = days * 86_400
+        micro = np.round((seconds if column.decimals is None else np.round(seconds, column.decimals)) * 1e6).astype(
+            np.int64
+        )
         return pd.Series(EPOCH + micro.astype("timedelta64[us]")).mask(missing)
     if column.whole:
         rounded = np.round(np.where(missing, 0.0, values)).clip(-_LARGEST_INTEGER, _LARGEST_INTEGER)
         whole = pd.Series(rounded.astype(np.int64))
         return whole.astype("Int64").mask(missing) if missing.any() else whole
-    return pd.Series(values)
+    return pd.Series(values if column.decimals is None else np.round(values, column.decimals))
 
 
 def category_series(column: CategoryColumn, codes: NDArray[np.int64]) -> Any:

@@ -1,46 +1,53 @@
-"""Tables from files, whole or a part at a time, and back."""
+"""Tables from files, whole or a part at a time: what their text means is seen alike everywhere."""
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..datasets import DataError
 from ..datasets.wording import one_line
-from ..engine.atomic import replacing
-from .errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TableWriter", "read_frame", "read_parts", "require_table_file", "writing_table"]
+__all__ = ["read_file", "read_parts"]
 
 _PART = 100_000
-_KEYS = 0.05  # of the cells
-_DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?"
 _READ = (".csv", ".csv.gz", ".parquet")
-_WRITTEN = (".csv", ".csv.gz", ".parquet")
+_KEYS = 0.05  # of the cells
+_ZONE = r"(?:Z|[+-]\d{2}:?\d{2})"
+_DATE = rf"\d{{4}}-\d{{2}}-\d{{2}}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?{_ZONE}?)?"
+_OTHER_SEPARATORS = ";\t|"
 
 
-def read_frame(path: str, *, drop: tuple[str, ...] = ()) -> pd.DataFrame:
-    """All of a .csv, .csv.gz or .parquet file.
+def read_file(path: str, *, drop: tuple[str, ...] = ()) -> pd.DataFrame:
+    """All of a .csv, .csv.gz or .parquet file, as estimators and the command take it.
+
+    Of a CSV's text, dates of ISO 8601 are dates, of UTC where they name zones; numbers with leading zeros are names; whole
+    numbers with holes stay whole.
+
+    Args:
+        path: of the file; a CSV is UTF-8 with commas.
+        drop: columns to leave out.
 
     Raises:
         DataError: it cannot be read, or has no such column to drop.
     """
     import pandas as pd
 
-    if _kind(path, _READ) == ".parquet":
+    if _kind(path) == ".parquet":
         parts = list(read_parts(path))
         if not parts:
             raise DataError(f"{path} has no rows; give at least one")
         frame = pd.concat(parts, ignore_index=True)
     else:
         # types by all of the file
-        frame = _with_dates(_with_keys(_whole(path), path))
+        frame = _with_whole_numbers(_with_dates(_with_keys(_whole(path), path)))
     unknown = [name for name in drop if name not in frame.columns]
     if unknown:
         raise DataError(f"{path} has no column {unknown[0]!r} to drop; it has {', '.join(map(str, frame.columns))}")
@@ -60,7 +67,7 @@ def read_parts(path: str, *, text: Sequence[str] = (), dates: Sequence[str] = ()
     """
     import pandas as pd
 
-    kind = _kind(path, _READ)
+    kind = _kind(path)
     with _readable(path):
         if kind == ".parquet":
             import pyarrow.parquet as pq
@@ -74,7 +81,7 @@ def read_parts(path: str, *, text: Sequence[str] = (), dates: Sequence[str] = ()
             for part in parts:
                 found = found or len(part) > 0
                 there = [name for name in dates if name in part.columns]
-                yield part.assign(**{name: _dates(part[name]) for name in there})
+                yield _with_whole_numbers(part.assign(**{name: _dates(part[name]) for name in there}))
         if not found:
             raise DataError(f"{path} has a header and no rows; give at least one")
 
@@ -87,6 +94,8 @@ def _whole(path: str) -> pd.DataFrame:
         frame = pd.read_csv(path, skipinitialspace=True, low_memory=False)
     if not len(frame):
         raise DataError(f"{path} has a header and no rows; give at least one")
+    if len(frame.columns) == 1 and any(sign in str(frame.columns[0]) for sign in _OTHER_SEPARATORS):
+        raise DataError(f"{path} has one column called {frame.columns[0]!r}; save it with commas between columns")
     return frame
 
 
@@ -97,6 +106,8 @@ def _readable(path: str) -> Iterator[None]:
         raise DataError(f"there is no file {path}; check the path")
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({one_line(error)}); save it as that") from error
     except (ValueError, OSError, EOFError) as error:
         if isinstance(error, DataError):
             raise
@@ -126,15 +137,15 @@ def _with_keys(frame: pd.DataFrame, path: str) -> pd.DataFrame:
 
 
 def _with_dates(frame: pd.DataFrame) -> pd.DataFrame:
-    """With dates where all text of a column is dates of ISO 8601, without a zone."""
+    """With dates where all text of a column is dates of ISO 8601."""
     import pandas as pd
 
     found = {}
     for name in frame.columns:
-        if list(frame.columns).count(name) > 1 or not pd.api.types.is_string_dtype(frame[name]):
-            continue
         cells = frame[name].dropna()
-        if len(cells) and cells.astype("str").str.fullmatch(_DATE).all():
+        if not pd.api.types.is_string_dtype(frame[name]) or not len(cells):
+            continue
+        if cells.astype("str").str.fullmatch(_DATE).all():
             try:
                 found[str(name)] = _dates(frame[name])
             except DataError:  # the thirtieth of February: text, then
@@ -142,85 +153,37 @@ def _with_dates(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**found) if found else frame
 
 
+def _with_whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """With whole numbers where holes alone have made floats of them."""
+    whole = {}
+    for name in frame.columns:
+        if frame[name].dtype.kind != "f" or not frame[name].isna().any():
+            continue
+        values = frame[name].dropna().to_numpy()
+        if (
+            len(values)
+            and np.isfinite(values).all()
+            and (values == np.floor(values)).all()
+            and abs(values).max() < 2**53
+        ):
+            whole[str(name)] = frame[name].astype("Int64")
+    return frame.assign(**whole) if whole else frame
+
+
 def _dates(cells: pd.Series) -> pd.Series:
     import pandas as pd
 
+    zoned = bool(cells.dropna().astype("str").str.contains(rf"\d{_ZONE}$").any())
     try:
-        return pd.to_datetime(cells, format="ISO8601")
+        return pd.to_datetime(cells, format="ISO8601", utc=zoned)
     except ValueError as error:
-        raise DataError(f"column {cells.name!r} takes dates as 2024-12-31: {one_line(error)}") from error
+        raise DataError(
+            f"column {cells.name!r} takes dates as 2024-12-31: {one_line(error).partition('.')[0]}"
+        ) from error
 
 
-class TableWriter:
-    """Parts of a table into one file.
-
-    Args:
-        path: to write to.
-        kind: ``".csv"``, ``".csv.gz"`` or ``".parquet"``.
-    """
-
-    def __init__(self, path: Path, kind: str) -> None:
-        self._path, self._kind = path, kind
-        self._file: Any = None
-        self.rows = 0
-
-    def write(self, part: pd.DataFrame) -> None:
-        """Add rows; all parts have the same columns."""
-        self.rows += len(part)
-        if self._kind == ".parquet":
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            table = pa.Table.from_pandas(part, preserve_index=False)
-            if self._file is None:
-                self._file = pq.ParquetWriter(self._path, table.schema)
-            self._file.write_table(table.cast(self._file.schema))
-            return
-        first = self._file is None
-        if first:
-            opened = gzip.open if self._kind == ".csv.gz" else open
-            self._file = opened(self._path, "wt", encoding="utf-8", newline="")
-        part.to_csv(self._file, index=False, header=first, lineterminator="\n")
-
-    def close(self) -> None:
-        """Finish the file."""
-        if self._file is not None:
-            self._file.close()
-
-
-@contextmanager
-def writing_table(path: str) -> Iterator[TableWriter]:
-    """A writer whose file is there as a whole, or not at all.
-
-    Raises:
-        UsageError: it cannot be written, or ends in something else.
-    """
-    kind = require_table_file(path)
-    try:
-        with replacing(Path(path)) as temporary:
-            writer = TableWriter(temporary, kind)
-            try:
-                yield writer
-            finally:
-                writer.close()
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
-
-
-def require_table_file(path: str) -> str:
-    """The kind of a file to write.
-
-    Raises:
-        UsageError: another than .csv, .csv.gz or .parquet.
-    """
-    for kind in _WRITTEN:
+def _kind(path: str) -> str:
+    for kind in _READ:
         if path.endswith(kind):
             return kind
-    raise UsageError(f"--out must end in {', '.join(_WRITTEN[:-1])} or {_WRITTEN[-1]}, got {path!r}")
-
-
-def _kind(path: str, known: tuple[str, ...]) -> str:
-    for kind in known:
-        if path.endswith(kind):
-            return kind
-    raise DataError(f"{path} is no table that can be read; give a file that ends in {', '.join(known)}")
+    raise DataError(f"{path} is no table that can be read; give a file that ends in {', '.join(_READ)}")
