@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -112,11 +113,14 @@ def score_table(run: str, data: str, out: str) -> int:
     if task not in ("outlier", "density", "classifier"):
         instead = "impute" if task == "impute" else "sample"
         raise UsageError(f"{run} is of the task {task}, which scores nothing; use chainfree {instead}")
+    odd = 0
     with writing_table(out) as writer:
         for part in _parts(data, estimator):
-            writer.write(_scores(estimator, task, _of_columns(part, estimator, data)))
+            scores = _scores(estimator, task, _of_columns(part, estimator, data))
+            odd += int(scores["outlier"].sum()) if task == "outlier" else 0
+            writer.write(scores)
         rows = writer.rows
-    print(f"{rows:,} rows scored to {out}")  # noqa: T201
+    print(f"{rows:,} rows scored to {out}{f', {odd:,} of them outliers' if task == 'outlier' else ''}")  # noqa: T201
     return 0
 
 
@@ -133,15 +137,20 @@ def impute(run: str, data: str, out: str) -> int:
     estimator = load(run)
     if not isinstance(estimator, EnergyImputer):
         raise UsageError(f"{run} is of the task {_TASK_OF[type(estimator).__name__]}; train one with --task impute")
-    filled = 0
+    filled, left = 0, Counter[str]()
     with writing_table(out) as writer:
         for part in _parts(data, estimator):
             own = _of_columns(part, estimator, data)
             done = estimator.transform(own)
             filled += int(own.isna().to_numpy().sum())
+            others = part.drop(columns=own.columns)
+            left.update({str(name): int(others[name].isna().sum()) for name in others})
             writer.write(part.assign(**{name: done[name] for name in done.columns}))
         rows = writer.rows
     print(f"{filled:,} cells of {rows:,} rows filled, written to {out}")  # noqa: T201
+    if left.total():
+        names = ", ".join(name for name, count in left.items() if count)
+        print(f"{left.total():,} are still missing in columns that were not fitted: {names}")  # noqa: T201
     return 0
 
 
@@ -247,6 +256,9 @@ def _facts(estimator: Any) -> list[list[str]]:
         return [["classes", f"{len(estimator.classes_)}: {named}"], ["temperature", f"{model.temperature:.3f}"]]
     if model.held_out is None:
         return []
+    if model.held_out <= model.held_out_base:
+        kept = "the mixture: no tilt by the network was likelier on held-out rows"
+        return [["held-out log-likelihood, of scaled rows", f"{model.held_out:.4f} nats"], ["kept", kept]]
     return [
         ["held-out log-likelihood, of scaled rows", f"{model.held_out:.4f} nats"],
         ["of the mixture alone", f"{model.held_out_base:.4f} nats"],
