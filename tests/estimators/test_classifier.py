@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,3 +159,16 @@ def test_a_fraction_is_one(fraction: float) -> None:
     frame, y = _people(50, 0)
     with pytest.raises(ValueError, match=r"validation_fraction must be a number in \[0, 1\)"):
         JointEnergyClassifier(validation_fraction=fraction).fit(frame, y)
+
+
+def test_scores_of_the_labels_that_chose_the_step_are_kept(tmp_path: Path) -> None:
+    frame, y = _people(600, 0)
+    classifier = JointEnergyClassifier(max_iter=200, hidden_layer_sizes=(16,), random_state=0).fit(frame, y)
+    found = classifier.model_.held_out
+    assert found is not None
+    new, truth = _people(2000, 1)
+    assert found.accuracy == pytest.approx((classifier.predict(new) == truth).mean(), abs=0.12)
+    classifier.save(tmp_path / "model")
+    assert JointEnergyClassifier.load(tmp_path / "model").model_.held_out == found
+    without = JointEnergyClassifier(max_iter=5, hidden_layer_sizes=(8,), validation_fraction=0.0, random_state=0)
+    assert without.fit(frame, y).model_.held_out is None

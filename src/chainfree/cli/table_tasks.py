@@ -253,7 +253,11 @@ def _facts(estimator: Any) -> list[list[str]]:
         return [["rows kept out for p-values", f"{kept_out:,}"], ["threshold of the energy", threshold]]
     if hasattr(estimator, "classes_"):
         named = ", ".join(map(str, estimator.classes_[:8])) + (", ..." if len(estimator.classes_) > 8 else "")
-        return [["classes", f"{len(estimator.classes_)}: {named}"], ["temperature", f"{model.temperature:.3f}"]]
+        facts = [["classes", f"{len(estimator.classes_)}: {named}"], ["temperature", f"{model.temperature:.3f}"]]
+        if model.held_out is not None:  # no test: the step was chosen by them
+            facts.append(["held-out accuracy, of the labels that chose the step", f"{model.held_out.accuracy:.3f}"])
+            facts.append(["their log-loss", f"{model.held_out.nll:.3f} nats"])
+        return facts
     if model.held_out is None:
         return []
     if model.held_out <= model.held_out_base:

@@ -22,7 +22,7 @@ from ..engine import Cosine, Engine, OptimizerSettings
 from ..engine.atomic import write_text
 from ..engine.callbacks import Callback, HeldOut
 from ..engine.checkpoint import load_weights, save_weights
-from ..evaluation import fit_temperature
+from ..evaluation import ClassifierScores, classifier_scores, fit_temperature
 from ..losses import EnergyDiscrepancy
 from ..objectives import Joint
 from ..semi_supervised import semi_supervised_batches
@@ -108,6 +108,8 @@ class ClassifierModel:
         temperature: that logits are divided by.
         settings: that it was fitted with.
         steps: of training.
+        held_out: scores on the labels that were held out, which have chosen the step and the temperature; ``None`` without
+            any.
     """
 
     encoder: TableEncoder
@@ -115,6 +117,7 @@ class ClassifierModel:
     temperature: float
     settings: ClassifierSettings
     steps: int
+    held_out: ClassifierScores | None
 
     @classmethod
     def fit(
@@ -151,17 +154,20 @@ class ClassifierModel:
         if not settings.steps:  # nothing to stop
             held, kept = held[:0], torch.arange(len(y))
         penalty = _start_additive_(logits.additive, rows[kept], y[kept])
-        steps, temperature = 0, 1.0
+        steps, temperature, scores = 0, 1.0, None
         if settings.steps and (len(held) or settings.held_out == 0):
             energy, best_step, steps = fit.classes(energy, held, kept)
+            with torch.no_grad():
+                of_held = energy.logits(rows[held].to(device)).cpu()
+            if best_step and len(held) >= _FEWEST_TO_TEMPER:
+                temperature = fit_temperature(of_held, y[held])
+            if len(held):
+                scores = classifier_scores(of_held / temperature, y[held])
             if not best_step:  # the held-out labels are not needed to stop by
                 _start_additive_(_logits_of(energy).additive, rows, y, penalty)
-            elif len(held) >= _FEWEST_TO_TEMPER:
-                with torch.no_grad():
-                    temperature = fit_temperature(energy.logits(rows[held].to(device)).cpu(), y[held])
         if settings.steps and settings.marginal_weight > 0:
             energy = fit.rows_alone(energy)
-        return cls(encoder, energy.to(device).eval(), temperature, settings, steps)
+        return cls(encoder, energy.to(device).eval(), temperature, settings, steps, scores)
 
     @property
     def device(self) -> torch.device:
@@ -186,6 +192,7 @@ class ClassifierModel:
             "classes": self.energy.classes,
             "temperature": self.temperature,
             "steps": self.steps,
+            "held_out": None if self.held_out is None else self.held_out._asdict(),
         }
         write_text(folder / "table.json", as_json(record))
 
@@ -202,7 +209,9 @@ class ClassifierModel:
         energy = JointEnergy(_logits(encoder, record["classes"], settings, 0), record["classes"])
         energy.eval().requires_grad_(False)
         load_weights(folder / "energy.safetensors", energy)
-        return cls(encoder, energy, record["temperature"], settings, record["steps"])
+        held_out = record.get("held_out")
+        scores = None if held_out is None else ClassifierScores(**held_out)
+        return cls(encoder, energy, record["temperature"], settings, record["steps"], scores)
 
 
 @dataclass(frozen=True)
