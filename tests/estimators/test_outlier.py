@@ -122,9 +122,10 @@ def test_a_category_of_kept_out_rows_alone_is_as_strange_as_a_new_one() -> None:
 
 def test_a_pool_is_the_mean_of_its_mixtures_energies() -> None:
     rows = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    mixtures = [fit_tabular_mixture(rows, [None] * 3, components=size, seed=size) for size in (2, 5)]
-    pool = MixturePool(TabularMixture.pooled(mixtures), [2, 5])
-    torch.testing.assert_close(pool(rows), (mixtures[0](rows) + mixtures[1](rows)) / 2)
+    sizes = [2, 5, 5, 2]  # some of a size side by side
+    mixtures = [fit_tabular_mixture(rows, [None] * 3, components=size, seed=seed) for seed, size in enumerate(sizes)]
+    pool = MixturePool(TabularMixture.pooled(mixtures), sizes)
+    torch.testing.assert_close(pool(rows), torch.stack([mixture(rows) for mixture in mixtures]).mean(0))
 
 
 @pytest.mark.parametrize("share", [0.0, 1 / 3, 0.9])

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,8 @@ class OutlierModel:
                 shared_shape=wide,
                 seed=seed + start,
             )
-            for start in range(1 if wide else settings.starts)
             for size in (sizes[-1:] if wide else sizes)
+            for start in range(1 if wide else settings.starts)
         ]
         pool = MixturePool(TabularMixture.pooled(mixtures), [mixture.components for mixture in mixtures])
         marginals = fit_tabular_marginals(
@@ -315,14 +316,19 @@ class MixturePool(nn.Module):
         super().__init__()
         self.mixture = mixture
         self.sizes = list(sizes)
+        # mixtures of one size that stand side by side are summed up in one go
+        self._runs = [(size, len(list(run))) for size, run in groupby(sizes)]
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, D) -> (B,)``."""
         if len(x) > _ROWS_IN_CACHE:
             return torch.cat([self(part) for part in x.split(_ROWS_IN_CACHE)])
-        parts = self.mixture.log_joint(x).split(self.sizes, 1)
-        each = torch.stack([torch.logsumexp(part, 1) for part in parts])
-        return -each.mean(0) - math.log(len(parts))
+        parts = self.mixture.log_joint(x).split([size * count for size, count in self._runs], 1)
+        each = [
+            torch.logsumexp(part.unflatten(1, (count, size)), 2)
+            for part, (size, count) in zip(parts, self._runs, strict=True)
+        ]
+        return -torch.cat(each, 1).mean(1) - math.log(len(self.sizes))
 
 
 class _Bounded(nn.Module):
