@@ -61,9 +61,9 @@ class GaussianEncoder(nn.Module):
                 f"the encoder's network returned shape {tuple(found.shape)} for {len(x)} rows; return "
                 f"{(len(x), 2 * self.latent_dim)}: means and logarithms of scales"
             )
-        mean, log_scale = (
-            found.float().chunk(2, 1) if found.dtype in (torch.float16, torch.bfloat16) else found.chunk(2, 1)
-        )
+        if found.dtype in (torch.float16, torch.bfloat16):
+            found = found.float()
+        mean, log_scale = found.chunk(2, 1)
         return mean, log_scale.clamp(*_LOG_SCALES)
 
     def sample(self, x: Tensor, *, draws: int = 1, generator: torch.Generator | None = None) -> Encoded:

@@ -6,6 +6,7 @@ Pang, Han, Nijkamp, Zhu, Wu, "Learning Latent Space Energy-Based Prior Model", N
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -111,5 +112,5 @@ class LatentModel:
         z, log_q = encoder.sample(x, draws=draws, generator=generator)
         log_weights = (self.log_joint(x, z) - log_q).double()
         shares = log_weights.softmax(0)
-        values = torch.logsumexp(log_weights, 0) - torch.log(torch.tensor(draws, dtype=torch.float64))
+        values = torch.logsumexp(log_weights, 0) - math.log(draws)
         return LogLikelihoods(values, 1 / shares.square().sum(0))
