@@ -174,20 +174,21 @@ class TabularMixture(AnalyticEnergy):
     def log_joint(self, x: Tensor) -> Tensor:
         r""":math:`\log \pi_k p_k(x)`, ``(B, K)``; its softmax is who is responsible for a row."""
         require_rows(x, (self.dim,), self.means)
-        # every term is a pass over (B, K) numbers, which is what this costs: constants go into one, and there is no other
+        # every term is a pass over B K numbers, which is what this costs: constants go into one, and there is no other. Rows
+        # lie along memory, as the distances have them: a sum over components is then several times faster than across it
         constant = self.log_weights
         if self.normal:
             log_det = self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
             constant = constant - (log_det + 0.5 * len(self.normal) * math.log(2 * math.pi))
-        log_joint = constant.expand(len(x), -1)
+        log_joint = constant.unsqueeze(1).expand(-1, len(x))
         if self.normal:
             distances = whitened_distances(x[:, self.normal], self.whiten, self.whitened_means)
-            log_joint = torch.add(log_joint, distances.T, alpha=-0.5)
+            log_joint = torch.add(log_joint, distances, alpha=-0.5)
         if self.hideable:
-            log_joint = log_joint + self._log_shown(x)
+            log_joint = log_joint + self._log_shown(x).T
         if self.codes:
-            log_joint = log_joint + self._log_codes(x)
-        return log_joint
+            log_joint = log_joint + self._log_codes(x).T
+        return log_joint.T
 
     def sample(self, n: int, /, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` independent draws, ``(n, D)``."""

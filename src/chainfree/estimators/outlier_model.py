@@ -323,12 +323,12 @@ class MixturePool(nn.Module):
         """``(B, D) -> (B,)``."""
         if len(x) > _ROWS_IN_CACHE:
             return torch.cat([self(part) for part in x.split(_ROWS_IN_CACHE)])
-        parts = self.mixture.log_joint(x).split([size * count for size, count in self._runs], 1)
+        parts = self.mixture.log_joint(x).T.split([size * count for size, count in self._runs])
         each = [
-            torch.logsumexp(part.unflatten(1, (count, size)), 2)
+            torch.logsumexp(part.unflatten(0, (count, size)), 1)
             for part, (size, count) in zip(parts, self._runs, strict=True)
         ]
-        return -torch.cat(each, 1).mean(1) - math.log(len(self.sizes))
+        return -torch.cat(each).mean(0) - math.log(len(self.sizes))
 
 
 class _Bounded(nn.Module):
