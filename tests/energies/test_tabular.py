@@ -136,3 +136,25 @@ def test_a_mixed_density_is_learned_by_energy_discrepancy() -> None:
     truth /= truth.sum()
     assert float((found - truth).abs().sum()) < 0.1  # twice the total variation
     torch.testing.assert_close(found.sum(1), torch.tensor([0.2, 0.5, 0.3]), atol=0.03, rtol=0)
+
+
+def test_few_values_and_many_are_one_layer_over_all_vectors() -> None:
+    torch.manual_seed(0)
+    columns = (2, None, 9, 4, 3, None, 2, 1)  # vectors of four entries: 9 is many, the others few, and 1 is none
+    energy = TabularMLP(columns, embedding=4, width=16, depth=2).double()
+    x = torch.stack([torch.randn(40) if s is None else torch.randint(s, (40,)).float() for s in columns], 1).double()
+
+    def by_vectors() -> Tensor:
+        assert energy.vectors is not None
+        codes = x[:, energy.codes].long()
+        return energy.perceptron(
+            torch.cat([x[:, energy.numbers], energy.vectors(codes + energy.offsets).flatten(1)], 1)
+        )
+
+    torch.testing.assert_close(energy(x), by_vectors(), rtol=1e-12, atol=1e-12)
+    weight = torch.randn(40, dtype=torch.float64)
+    parameters = list(energy.parameters())
+    found = torch.autograd.grad((energy(x) * weight).sum(), parameters)
+    expected = torch.autograd.grad((by_vectors() * weight).sum(), parameters)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..checks import ContractError, require_positive_int, require_rows
 from .layers import Activation
@@ -43,6 +44,7 @@ class TabularMLP(nn.Module):
 
     sizes: Tensor
     offsets: Tensor
+    few_values: Tensor
 
     def __init__(
         self,
@@ -76,6 +78,13 @@ class TabularMLP(nn.Module):
         # all columns' vectors in one table, one after the other
         self.register_buffer("offsets", torch.tensor([0, *sizes[:-1]], dtype=torch.long).cumsum(0)[: len(sizes)])
         self.vectors = nn.Embedding(sum(sizes), embedding) if sizes else None
+        # of a column with fewer values than its vectors have entries: itself for each of its values but the first, and they
+        few = [(place, value) for place, size in enumerate(sizes) if size <= embedding for value in range(1, size)]
+        self._few = [place for place, _ in few]
+        self._many = [place for place in range(len(sizes)) if place not in self._few]
+        self.register_buffer(
+            "few_values", torch.tensor([value for _, value in few], dtype=torch.long), persistent=False
+        )
         self.perceptron = MLP(
             len(self.numbers) + embedding * len(sizes), width=width, depth=depth, activation=activation, outputs=outputs
         )
@@ -96,16 +105,43 @@ class TabularMLP(nn.Module):
             shown = x.clone()
             shown[:, self.may_hide] = torch.where(hidden, 0.0, x[:, self.may_hide])
             x = shown
-        if self.vectors is not None:
-            codes = x[:, self.codes].long()
-            if not codes.is_cuda:
-                self._require(codes)
-            vectors = self.vectors(codes + self.offsets).flatten(1)
-            x = torch.cat([x[:, self.numbers], vectors.to(x.dtype)], dim=1)
-        values: Tensor = self.perceptron(x)
+        values = self._inputs_to_first_layer(x)
+        for layer in list(self.perceptron.layers)[1:]:
+            values = layer(values)
         if of_hidden is None:
             return values
         return values + of_hidden if values.dim() == 1 else values - of_hidden.unsqueeze(1)
+
+    def _inputs_to_first_layer(self, x: Tensor) -> Tensor:
+        """What the first layer makes of numbers and vectors side by side, ``(B, width)``.
+
+        The layer is linear in a column's vector, and that in the indicators of its values: where these are fewer than a
+        vector's entries the product is with them, by weights that are made once for all rows. A table of binary columns is
+        several times cheaper so.
+        """
+        first = self.perceptron.layers[0]
+        assert isinstance(first, nn.Linear)
+        if self.vectors is None:
+            values: Tensor = first(x[:, self.numbers])
+            return values
+        codes = x[:, self.codes].long()
+        if not codes.is_cuda:
+            self._require(codes)
+        of_numbers, of_codes = first.weight.tensor_split([len(self.numbers)], 1)
+        of_codes = of_codes.unflatten(1, (len(self.codes), self.vectors.embedding_dim))
+        inputs, weights, bias = [x[:, self.numbers]], [of_numbers], first.bias
+        if self._many:
+            inputs.append(self.vectors(codes[:, self._many] + self.offsets[self._many]).flatten(1))
+            weights.append(of_codes[:, self._many].flatten(1))
+        if self._few:
+            inputs.append(codes[:, self._few] == self.few_values)
+            start, table = self.offsets[self._few], self.vectors.weight
+            weights.append((of_codes[:, self._few] * (table[start + self.few_values] - table[start])).sum(2))
+            at_zero = self.few_values == 1  # each column once
+            bias = bias + (of_codes[:, self._few][:, at_zero] * table[start[at_zero]]).sum((1, 2))
+        return functional.linear(
+            torch.cat([part.to(first.weight.dtype) for part in inputs], 1), torch.cat(weights, 1), bias
+        )
 
     def _require(self, codes: Tensor) -> None:
         """In a table of all columns' vectors a wrong code would be another column's."""
