@@ -24,6 +24,7 @@ from chainfree.generators import (
     LinearGenerator,
     MLPGenerator,
     ResidualGenerator,
+    UpsamplingGenerator,
 )
 from chainfree.generators.base import log_prior
 
@@ -39,6 +40,7 @@ CASES: dict[str, Callable[[], LatentGenerator]] = {
     "deconv-plain": lambda: DeconvGenerator(
         3, channels=3, size=4, widths=(5,), batch_norm=False, output="none", activation="silu"
     ),
+    "upsampling": lambda: UpsamplingGenerator(3, channels=2, size=4, widths=(5, 4), blocks=2, output="sigmoid"),
 }
 
 
@@ -345,6 +347,9 @@ def test_a_mean_of_another_shape_is_refused() -> None:
             lambda: DeconvGenerator(2, size=6, widths=(4, 4)),
             r"divisible by 2 \*\* len\(widths\), got 6 for widths=\(4, 4\)",
         ),
+        (lambda: UpsamplingGenerator(2, size=6, widths=(4, 4, 4)), r"divisible by 2 .*got 6 for widths=\(4, 4, 4\)"),
+        (lambda: UpsamplingGenerator(2, widths=()), r"divisible .*widths=\(\)"),
+        (lambda: UpsamplingGenerator(2, blocks=0), r"blocks must be .*got 0"),
         (lambda: DeconvGenerator(2, widths=()), r"divisible .*widths=\(\)"),
         (lambda: DeconvGenerator(2, widths=(4, 0)), r"widths must be .*got 0"),
         (lambda: DeconvGenerator(2, channels=0), r"event_shape must be .*got 0"),

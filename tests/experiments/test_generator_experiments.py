@@ -42,7 +42,7 @@ def test_stacked_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch import nn
 
     monkeypatch.setattr(
-        "chainfree.experiments.stacked_mnist.train_digit_classifier",
+        "chainfree.experiments.stacked_mnist.train_image_classifier",
         lambda images, labels, *, seed: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).requires_grad_(False),
     )
     tiny = StackedMNIST(

@@ -22,6 +22,7 @@ _EXTRAS = {
     "tensorboard": "tensorboard",
     "zuko": "flows",
     "POT": "transport",
+    "torchmetrics": "images",
 }
 
 

@@ -6,10 +6,11 @@ from .anomaly import AnomalyScores, anomaly_scores
 from .brackets import LogZBounds, log_z_bounds
 from .calibration import ClassifierScores, Reliability, classifier_scores, fit_temperature, reliability
 from .conformal import conformal_p_values, conformal_threshold
-from .digit_classifier import classify_stacked, train_digit_classifier
 from .divergence import held_out_nll, log_density_mse, nll_gap
 from .enumeration import log_z_enumeration
 from .estimate_log_z import LogLikelihood, LogZDisagreement, LogZEstimate, estimate_log_z, log_likelihood
+from .frechet import frechet_distance
+from .image_classifier import classify_stacked, image_features, train_image_classifier
 from .importance import log_z_importance
 from .log_z import LogZ
 from .mmd import squared_mmd
@@ -50,7 +51,9 @@ __all__ = [
     "density_coverage",
     "estimate_log_z",
     "fit_temperature",
+    "frechet_distance",
     "held_out_nll",
+    "image_features",
     "log_density_mse",
     "log_likelihood",
     "log_z_bounds",
@@ -68,5 +71,5 @@ __all__ = [
     "sliced_wasserstein",
     "squared_mmd",
     "stein_discrepancy",
-    "train_digit_classifier",
+    "train_image_classifier",
 ]

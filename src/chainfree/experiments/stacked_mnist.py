@@ -23,7 +23,7 @@ from ..energies import ConvNet
 from ..engine import Constant, Engine, OptimizerSettings
 from ..engine.callbacks import Callback
 from ..entropy import ImportancePosterior, LocalVolume
-from ..evaluation import classify_stacked, mode_coverage, train_digit_classifier
+from ..evaluation import classify_stacked, mode_coverage, train_image_classifier
 from ..functional.contrastive import PenaltyAt, require_penalty_at
 from ..generators import DeconvGenerator
 from ..objectives import VERA
@@ -158,7 +158,7 @@ class StackedMNIST:
     def _judge(self, seed: int) -> tuple[nn.Module, float]:
         """The classifier, and the share of real test stacks whose three digits it names right."""
         train = load_mnist("train")
-        judge = train_digit_classifier(train.x, train.y, seed=seed)
+        judge = train_image_classifier(train.x, train.y, seed=seed)
         stacks = next(stacked_mnist("test", size=4000, seed=seed))
         assert stacks.y is not None
         right = (classify_stacked(judge, stacks.x) == stacks.y).double().mean()

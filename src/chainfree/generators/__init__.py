@@ -8,6 +8,7 @@ from .linear import LinearGenerator
 from .mlp import MLPGenerator
 from .normalisation import BatchNorm
 from .residual import ResidualGenerator
+from .upsampling import UpsamplingGenerator
 
 __all__ = [
     "BatchNorm",
@@ -21,4 +22,5 @@ __all__ = [
     "MLPCritic",
     "MLPGenerator",
     "ResidualGenerator",
+    "UpsamplingGenerator",
 ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from ..checks import require_positive_int
@@ -13,9 +12,21 @@ from ..energies.layers import Activation, activation_layer
 from .base import LatentGenerator
 from .normalisation import BatchNorm
 
-__all__ = ["DeconvGenerator"]
+__all__ = ["DeconvGenerator", "ImageOutput", "image_output"]
 
-_OUTPUTS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "none": lambda x: x}
+ImageOutput = Literal["tanh", "sigmoid", "none"]
+_OUTPUTS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "none": nn.Identity}
+
+
+def image_output(output: ImageOutput) -> nn.Module:
+    """The last activation of a generator of images.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    if output not in _OUTPUTS:
+        raise ValueError(f"output must be one of {', '.join(_OUTPUTS)}, got {output!r}")
+    return _OUTPUTS[output]()
 
 
 class DeconvGenerator(LatentGenerator):
@@ -47,7 +58,7 @@ class DeconvGenerator(LatentGenerator):
         widths: Sequence[int] = (128, 64),
         activation: Activation = "relu",
         batch_norm: bool = True,
-        output: Literal["tanh", "sigmoid", "none"] = "tanh",
+        output: ImageOutput = "tanh",
         sigma: float = 0.1,
         sigma_bounds: tuple[float, float] = (0.01, 0.3),
     ) -> None:
@@ -56,9 +67,7 @@ class DeconvGenerator(LatentGenerator):
             require_positive_int(name, value)
         if not widths or size % 2 ** len(widths):
             raise ValueError(f"size must be divisible by 2 ** len(widths), got {size!r} for widths={tuple(widths)!r}")
-        if output not in _OUTPUTS:
-            raise ValueError(f"output must be one of {', '.join(_OUTPUTS)}, got {output!r}")
-        self.output = output
+        self.output = image_output(output)
         self._grid = (widths[0], size >> len(widths), size >> len(widths))
         self.stem = nn.Linear(latent_dim, widths[0] * self._grid[1] ** 2)
         layers: list[nn.Module] = []
@@ -70,5 +79,5 @@ class DeconvGenerator(LatentGenerator):
 
     def forward(self, z: Tensor) -> Tensor:
         """The mean image, ``(B, latent_dim) -> (B, C, H, W)``."""
-        mean: Tensor = _OUTPUTS[self.output](self.layers(self.stem(z).view(-1, *self._grid)))
+        mean: Tensor = self.output(self.layers(self.stem(z).view(-1, *self._grid)))
         return mean

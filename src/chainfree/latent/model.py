@@ -8,32 +8,52 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..checks import ContractError, energy_values, require_positive_int
-from ..energies import Gaussian, Tilted
 from ..generators import LatentGenerator
 from ..typing import Energy
 from .encoder import GaussianEncoder
 
-__all__ = ["LatentModel", "Likelihood", "LogLikelihoods", "latent_prior"]
+__all__ = ["Interpolation", "LatentModel", "LatentsOfPrior", "LatentsOfRows", "Likelihood", "LogLikelihoods"]
 
 Likelihood = Literal["gaussian", "bernoulli"]
+_AT_ONCE = 256  # rows
+_SMALL = 1e-3  # of an angle, whose sine it is then
 
 
-def latent_prior(network: torch.nn.Module, latent_dim: int) -> Tilted:
-    r""":math:`E(z) = f(z) + \tfrac12\lVert z\rVert^2` + const: a standard normal tilted by a network that starts at zero.
+class LatentsOfRows(Protocol):
+    """A posterior: :class:`chainfree.latent.LangevinPosterior` and its kind."""
+
+    def latents(self, model: LatentModel, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of each row's latents, ``(B, *event) -> (B, latent_dim)``, without a graph."""
+        ...
+
+
+class LatentsOfPrior(Protocol):
+    """A way to draw from the prior: :class:`chainfree.latent.LangevinPrior` and its kind."""
+
+    def latents(self, model: LatentModel, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` draws, ``(n, latent_dim)``, without a graph."""
+        ...
+
+
+class Interpolation(NamedTuple):
+    """What :meth:`LatentModel.interpolate` returns.
 
     Args:
-        network: f, ``(B, latent_dim) -> (B,)``.
-        latent_dim: features of z.
+        rows: on the way, without noise, ``(points, B, *event)``.
+        latents: that they are decoded from, ``(points, B, latent_dim)``.
+        energies: of the prior there, in nats, ``(points, B)``: higher where latents are unlikely.
     """
-    require_positive_int("latent_dim", latent_dim)
-    return Tilted(Gaussian(torch.zeros(latent_dim)), network)
+
+    rows: Tensor
+    latents: Tensor
+    energies: Tensor
 
 
 class LogLikelihoods(NamedTuple):
@@ -53,7 +73,7 @@ class LatentModel:
     """Rows and their latents together.
 
     Args:
-        prior: energy of the latents, ``(B, latent_dim) -> (B,)``, in nats; :func:`latent_prior` makes one.
+        prior: energy of the latents, ``(B, latent_dim) -> (B,)``, in nats; :func:`chainfree.latent.latent_prior` makes one.
         decoder: mean of a row given its latents, and the noise scale of the Gaussian likelihood.
         likelihood: ``"gaussian"`` with the decoder's σ, or ``"bernoulli"`` of bits, of whose logits the decoder gives the
             means: leave out its last activation.
@@ -98,6 +118,73 @@ class LatentModel:
         return mean if self.likelihood == "gaussian" else torch.sigmoid(mean)
 
     @torch.no_grad()
+    def reconstruct(self, x: Tensor, posterior: LatentsOfRows, *, generator: torch.Generator | None = None) -> Tensor:
+        """What rows look like through their latents, without noise, ``(B, *event)``; one draw of the posterior each."""
+        parts = x.split(_AT_ONCE)
+        return torch.cat([self.mean(posterior.latents(self, part, generator=generator)) for part in parts])
+
+    @torch.no_grad()
+    def sample(self, n: int, prior: LatentsOfPrior, *, generator: torch.Generator | None = None) -> Tensor:
+        """New rows without noise, ``(n, *event)``."""
+        require_positive_int("n", n)
+        z = prior.latents(self, n, generator=generator)
+        return torch.cat([self.mean(part) for part in z.split(_AT_ONCE)])
+
+    @torch.no_grad()
+    def anomaly_score(
+        self, x: Tensor, posterior: LatentsOfRows, *, draws: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        r""":math:`-E_{p(z|x)} \log p(x, z)` up to the prior's log Z, in nats, ``(B,)``: high for rows unlike the data.
+
+        Args:
+            x: rows, ``(B, *event)``.
+            posterior: of whose draws the mean is taken.
+            draws: of each row; one after the other, so that memory does not grow with them.
+            generator: source of randomness on the device of the rows.
+        """
+        require_positive_int("draws", draws)
+        found = []
+        for part in x.split(_AT_ONCE):
+            total = part.new_zeros(len(part))
+            for _ in range(draws):
+                total -= self.log_joint(part, posterior.latents(self, part, generator=generator))
+            found.append(total / draws)
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def interpolate(
+        self,
+        x: Tensor,
+        y: Tensor,
+        posterior: LatentsOfRows,
+        *,
+        points: int = 9,
+        generator: torch.Generator | None = None,
+    ) -> Interpolation:
+        """Rows between rows: along the great circle of their latents, whose length changes evenly.
+
+        In many dimensions nearly all of a normal lies at one distance from the origin; the straight way leads nearer to it,
+        where no data are. White, "Sampling Generative Networks", 2016, arXiv 1609.04468.
+
+        Args:
+            x, y: where to start and to end, ``(B, *event)``.
+            posterior: of their latents.
+            points: with both ends.
+            generator: source of randomness on the device of the rows.
+
+        Raises:
+            ValueError: fewer than two points.
+        """
+        if points < 2:
+            raise ValueError(f"points must be at least 2, both ends, got {points!r}")
+        start, end = (posterior.latents(self, rows, generator=generator) for rows in (x, y))
+        shares = torch.linspace(0, 1, points, dtype=start.dtype, device=start.device).view(-1, 1, 1)
+        latents = _great_circle(start, end, shares)
+        rows = torch.stack([self.mean(z) for z in latents])
+        energies = torch.stack([energy_values(self.prior, z) for z in latents])
+        return Interpolation(rows, latents, energies)
+
+    @torch.no_grad()
     def log_likelihood(
         self, x: Tensor, encoder: GaussianEncoder, *, draws: int = 64, generator: torch.Generator | None = None
     ) -> LogLikelihoods:
@@ -114,3 +201,15 @@ class LatentModel:
         shares = log_weights.softmax(0)
         values = torch.logsumexp(log_weights, 0) - math.log(draws)
         return LogLikelihoods(values, 1 / shares.square().sum(0))
+
+
+def _great_circle(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+    """Directions at even angles between two, ``(B, D)`` each, lengths in between: ``(points, B, D)``."""
+    lengths = [z.norm(dim=1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny) for z in (start, end)]
+    first, last = start / lengths[0], end / lengths[1]
+    angle = torch.atan2((first - last).norm(dim=1, keepdim=True), (first + last).norm(dim=1, keepdim=True)) * 2
+    # sin(s a) / sin(a), which is s as a falls to 0; of opposite directions no way is shortest, and the straight one is taken
+    turning = (angle > _SMALL) & (angle < math.pi - _SMALL)
+    weights = [torch.where(turning, (part * angle).sin() / angle.sin(), part) for part in (1 - shares, shares)]
+    way: Tensor = (weights[0] * first + weights[1] * last) * (lengths[0] * (1 - shares) + lengths[1] * shares)
+    return way

@@ -47,7 +47,7 @@ class LatentPrior(nn.Module):
         decoder: of the rows' shape. Without batch norms, as latents of one row are decoded with those of others.
         posterior: where the latents of rows come from.
         prior: a loss or objective of the energy on latents: :class:`chainfree.losses.EnergyDiscrepancy`,
-            :class:`chainfree.losses.MaximumLikelihood` by chains, :class:`chainfree.losses.DenoisingScoreMatching`, a
+            :class:`chainfree.losses.ShortRun` by chains, :class:`chainfree.losses.DenoisingScoreMatching`, a
             :class:`chainfree.objectives.VERA` with a generator of latents; ``None`` leaves the prior as it is: with a
             :class:`VariationalPosterior` a variational autoencoder.
         likelihood: of rows given latents, see :class:`chainfree.latent.LatentModel`.

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from chainfree.datasets import Images, StackedDigits, data_dir, load_mnist, scaled_pixels
-from chainfree.evaluation import classify_stacked, mode_coverage, train_digit_classifier
+from chainfree.evaluation import classify_stacked, image_features, mode_coverage, train_image_classifier
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def digits() -> tuple[Images, Images]:
 def classifier(digits: tuple[Images, Images]) -> nn.Module:
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # this fixture is made before the one that every test has
-    network = train_digit_classifier(digits[0].x, digits[0].y, seed=0, epochs=15)
+    network = train_image_classifier(digits[0].x, digits[0].y, seed=0, epochs=15)
     torch.set_num_threads(before)
     return network
 
@@ -86,14 +86,14 @@ def test_every_channel_of_every_stack_is_read_across_chunks() -> None:
 def test_a_seed_fixes_the_network_and_leaves_the_global_generator_alone(digits: tuple[Images, Images]) -> None:
     x, y = digits[0].x[:300], digits[0].y[:300]
     before = torch.random.get_rng_state()
-    first, same, other = (train_digit_classifier(x, y, seed=s, epochs=1).state_dict() for s in (1, 1, 2))
+    first, same, other = (train_image_classifier(x, y, seed=s, epochs=1).state_dict() for s in (1, 1, 2))
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not torch.equal(first["0.weight"], other["0.weight"])
 
 
 def test_few_images_suffice_to_run() -> None:
-    one = train_digit_classifier(torch.zeros(1, 1, 4, 5, dtype=torch.uint8), torch.tensor([3]), seed=0, epochs=1)
+    one = train_image_classifier(torch.zeros(1, 1, 4, 5, dtype=torch.uint8), torch.tensor([3]), seed=0, epochs=1)
     assert torch.isfinite(one(torch.zeros(2, 1, 4, 5))).all()
 
 
@@ -106,14 +106,23 @@ def test_few_images_suffice_to_run() -> None:
         (torch.zeros(2, 1, 3, 8, dtype=torch.uint8), torch.tensor([0, 1]), 1, "at least 4 x 4"),
         (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0]), 1, "labels must be int64"),
         (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0.0, 1.0]), 1, "labels must be int64"),
-        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10]), 1, "digits 0 to 9"),
-        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, -1]), 1, "digits 0 to 9"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10]), 1, "classes 0 to 9"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, -1]), 1, "classes 0 to 9"),
         (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), 0, "epochs must be"),
     ],
 )
 def test_unusable_images_are_refused(images: Tensor, labels: Tensor, epochs: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        train_digit_classifier(images, labels, seed=0, epochs=epochs)
+        train_image_classifier(images, labels, seed=0, epochs=epochs)
+
+
+def test_features_are_what_the_last_layer_sees(classifier: nn.Sequential, digits: tuple[Images, Images]) -> None:
+    x = scaled_pixels(digits[1].x)
+    features = image_features(classifier, x)
+    assert features.shape == (len(x), 128) and not features.requires_grad
+    torch.testing.assert_close(classifier[-1](features), classifier(x))
+    with pytest.raises(ValueError, match="first in row 0"):
+        image_features(classifier, x[:1] * torch.nan)
 
 
 def test_unusable_stacks_are_refused() -> None:
@@ -131,5 +140,5 @@ def test_a_tenth_of_the_real_digits() -> None:
     if folder is None or not (folder / "mnist.npz").is_file():
         pytest.skip("CHAINFREE_DATA names no folder with mnist.npz")
     train, test = load_mnist("train"), load_mnist("test")
-    network = train_digit_classifier(train.x[:6000], train.y[:6000], seed=0, epochs=1)
+    network = train_image_classifier(train.x[:6000], train.y[:6000], seed=0, epochs=1)
     assert _accuracy(network, Images(test.x[:1000], test.y[:1000])) > 0.8
