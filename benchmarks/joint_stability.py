@@ -34,8 +34,8 @@ from chainfree.engine import Constant, Engine, OptimizerSettings, TrainingDiverg
 from chainfree.engine.checkpoint import latest_checkpoint, load_checkpoint
 from chainfree.evaluation import anomaly_scores, classifier_scores
 from chainfree.experiments import Recorder
-from chainfree.experiments.joint.jobs import side_by_side
 from chainfree.experiments.joint.marginals import Marginal, MarginalSettings
+from chainfree.experiments.side_by_side import side_by_side
 from chainfree.objectives import Joint
 from chainfree.semi_supervised import semi_supervised_batches
 

@@ -13,9 +13,9 @@ from chainfree.engine import TrainingDivergedError
 from chainfree.evaluation import reliability
 from chainfree.experiments import JointComparison, JointSearch
 from chainfree.experiments.joint import comparison, runs
-from chainfree.experiments.joint.jobs import side_by_side
 from chainfree.experiments.joint.tasks import Task, load_task
 from chainfree.experiments.notes import Notes
+from chainfree.experiments.side_by_side import side_by_side
 
 
 def test_temperatures_touch_the_scaled_scores_alone() -> None:

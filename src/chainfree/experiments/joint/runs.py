@@ -17,7 +17,7 @@ from ...engine import TrainingDivergedError
 from ...evaluation import ClassifierScores, classifier_scores
 from ..checks import require_seeds
 from ..notes import Notes
-from .jobs import side_by_side
+from ..side_by_side import side_by_side
 from .methods import Fitted, method
 from .tasks import TASKS, JudgedOn, Task, labelled_at_random, loaded
 
@@ -84,7 +84,7 @@ def by_method(
             ``name``, ``settings``, ``balanced`` and ``seed``. What it gives has to be JSON.
         task: its name; its test split is judged.
         about: what else the answers depend on.
-        jobs: see :func:`chainfree.experiments.joint.jobs.side_by_side`.
+        jobs: see :func:`chainfree.experiments.side_by_side.side_by_side`.
         notes: of what was answered before, and what is answered now.
     """
     questions = {

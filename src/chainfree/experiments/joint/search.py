@@ -19,7 +19,7 @@ from ...engine import TrainingDivergedError
 from ...evaluation import fit_temperature
 from ..checks import require_seeds
 from ..notes import Notes
-from .jobs import side_by_side
+from ..side_by_side import side_by_side
 from .methods import method
 from .runs import rate, require_methods, trained
 from .tasks import TASKS, JudgedOn, Task, load_task, loaded, require_task

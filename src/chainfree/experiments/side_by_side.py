@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from joblib import Parallel, delayed
 
-from ...threads import use_threads
+from ..threads import use_threads
 
 __all__ = ["side_by_side"]
 

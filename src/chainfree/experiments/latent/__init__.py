@@ -1,0 +1,5 @@
+"""Latent energy priors, compared."""
+
+from .comparison import LatentComparison
+
+__all__ = ["LatentComparison"]

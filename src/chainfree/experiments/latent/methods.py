@@ -1,0 +1,206 @@
+"""Ways to train a decoder and the energy of its latents, by settings from a config file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import nn
+
+from ...checks import require_non_negative, require_positive, require_positive_int
+from ...energies import MLP, ConvNet, Gaussian
+from ...energies.analytic.base import AnalyticEnergy
+from ...engine import Cosine, Engine, OptimizerSettings
+from ...engine.callbacks import Callback
+from ...generators import LatentGenerator
+from ...latent import (
+    GaussianEncoder,
+    ImageDecoder,
+    LangevinPosterior,
+    RevisedPosterior,
+    VariationalPosterior,
+    image_decoder,
+    latent_prior,
+)
+from ...losses import DenoisingScoreMatching, EnergyDiscrepancy, ShortRun
+from ...objectives import LatentPrior
+from ...perturbations import Gaussian as GaussianNoise
+from ...perturbations import LogUniform
+from ...samplers.chain import Chain
+from ...typing import Loss
+
+__all__ = ["LatentMethod", "LatentNetworks", "Training", "latent_methods"]
+
+PosteriorKind = Literal["langevin", "variational", "revised"]
+PriorKind = Literal["normal", "energy_discrepancy", "short_run", "denoising"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentNetworks:
+    """What all methods of a comparison have in common.
+
+    Args:
+        decoder: see :func:`chainfree.latent.image_decoder`.
+        latent: features of z.
+        sigma: of the likelihood, for pixels in [-1, 1]; where training starts if ``learn_sigma``.
+        learn_sigma: whether it is trained.
+        encoder_widths: channels of the encoder's convolutions, where there is one.
+        prior_widths: of the energy's perceptron.
+    """
+
+    decoder: ImageDecoder = "small"
+    latent: int = 32
+    sigma: float = 0.3
+    learn_sigma: bool = False
+    encoder_widths: Sequence[int] = (32, 64)
+    prior_widths: Sequence[int] = (200, 200, 200)
+
+    def __post_init__(self) -> None:
+        require_positive_int("latent", self.latent)
+        require_positive("sigma", self.sigma)
+        if self.decoder not in get_args(ImageDecoder):
+            raise ValueError(f"decoder must be one of {', '.join(get_args(ImageDecoder))}, got {self.decoder!r}")
+        for name in ("encoder_widths", "prior_widths"):
+            for width in getattr(self, name):
+                require_positive_int(name, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentMethod:
+    """One method.
+
+    Args:
+        posterior: where the latents of rows come from: ``langevin`` from noise, ``variational`` from an encoder, ``revised``
+            from an encoder and then by Langevin.
+        posterior_steps, posterior_step_size: of the Langevin steps.
+        prior: how the energy of the latents is trained; ``normal`` has none.
+        noise: variances that energy discrepancy perturbs by: one, or the ends of a log-uniform range. Of denoising score
+            matching, the one standard deviation.
+        draws: of energy discrepancy.
+        reference: share of the latents that are contrasted with the standard normal itself.
+        chain_steps, chain_step_size: of the short runs on the prior.
+        lr, prior_lr: of Adam, falling along a cosine.
+    """
+
+    posterior: PosteriorKind = "variational"
+    posterior_steps: int = 20
+    posterior_step_size: float = 0.01
+    prior: PriorKind = "energy_discrepancy"
+    noise: Sequence[float] = (0.25,)
+    draws: int = 16
+    reference: float = 0.0
+    chain_steps: int = 60
+    chain_step_size: float = 0.16
+    lr: float = 1e-3
+    prior_lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("posterior", get_args(PosteriorKind)), ("prior", get_args(PriorKind))):
+            if getattr(self, name) not in kinds:
+                raise ValueError(f"{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
+        if len(self.noise) not in (1, 2):
+            raise ValueError(f"noise must be one number or a range's two ends, got {list(self.noise)!r}")
+        for name in ("posterior_steps", "draws", "chain_steps"):
+            require_positive_int(name, getattr(self, name))
+        for name in ("posterior_step_size", "chain_step_size", "lr", "prior_lr"):
+            require_positive(name, getattr(self, name))
+        require_non_negative("reference", self.reference)
+
+    def training(self, networks: LatentNetworks, *, size: int, channels: int, seed: int) -> Training:
+        """The networks with first weights from the seed, and what trains them."""
+        with torch.random.fork_rng(devices=[]):  # layers take their first weights from the global generator
+            torch.manual_seed(seed)
+            decoder = image_decoder(
+                networks.decoder,
+                networks.latent,
+                channels=channels,
+                size=size,
+                sigma=networks.sigma,
+                learn_sigma=networks.learn_sigma,
+            )
+            width = tuple(networks.prior_widths)
+            prior = latent_prior(MLP(networks.latent, width=width, depth=len(width)), networks.latent)
+            encoder = GaussianEncoder(
+                ConvNet(channels=channels, size=size, widths=networks.encoder_widths, outputs=2 * networks.latent),
+                networks.latent,
+            )
+        assert isinstance(prior.base, AnalyticEnergy)
+        return Training(self, prior, LatentPrior(decoder, self._posterior(encoder), self.loss(prior.base)), seed)
+
+    def _posterior(self, encoder: GaussianEncoder) -> LangevinPosterior | VariationalPosterior | RevisedPosterior:
+        if self.posterior == "variational":
+            return VariationalPosterior(encoder=encoder)
+        steps = {"steps": self.posterior_steps, "step_size": self.posterior_step_size}
+        if self.posterior == "revised":
+            return RevisedPosterior(encoder=encoder, **steps)  # type: ignore[arg-type]
+        return LangevinPosterior(**steps)  # type: ignore[arg-type]
+
+    def loss(self, base: AnalyticEnergy) -> Loss | None:
+        """Of the prior's energy, which tilts ``base``."""
+        if self.prior == "normal":
+            return None
+        if self.prior == "denoising":
+            return DenoisingScoreMatching(scale=self.noise[0])
+        if self.prior == "short_run":
+            chain = Chain(steps=self.chain_steps, step_size=self.chain_step_size)
+            return ShortRun(initial=Gaussian(torch.zeros(base.dim)), chain=chain)
+        t = self.noise[0] if len(self.noise) == 1 else LogUniform(low=self.noise[0], high=self.noise[1])
+        return EnergyDiscrepancy(
+            perturbation=GaussianNoise(t=t),
+            draws=self.draws,
+            reference=base if self.reference else None,
+            share=self.reference or 0.5,
+        )
+
+
+class Training(NamedTuple):
+    """A method's networks.
+
+    Args:
+        method: its settings.
+        prior: energy of the latents.
+        objective: with the decoder and, where there is one, the encoder.
+        seed: of the training.
+    """
+
+    method: LatentMethod
+    prior: nn.Module
+    objective: LatentPrior
+    seed: int
+
+    @property
+    def decoder(self) -> LatentGenerator:
+        """From latents to images."""
+        return self.objective.decoder
+
+    def engine(self, callbacks: Sequence[Callback] = ()) -> Engine:
+        """Trains them."""
+        rates = {"energy": self.method.prior_lr}
+        optimizer = {
+            name: OptimizerSettings(lr=rates.get(name, self.method.lr)) for name in self.objective.players(self.prior)
+        }
+        return Engine(
+            self.prior, self.objective, seed=self.seed, optimizer=optimizer, schedule=Cosine(), callbacks=callbacks
+        )
+
+
+def latent_methods(given: Mapping[str, Mapping[str, Any]]) -> dict[str, LatentMethod]:
+    """Methods by name.
+
+    Raises:
+        ValueError: none, a setting that no method has, or one out of its range.
+    """
+    if not given:
+        raise ValueError("methods must name at least one, got none")
+    known = {field.name for field in fields(LatentMethod)}
+    found = {}
+    for name, settings in given.items():
+        if unknown := settings.keys() - known:
+            raise ValueError(f"methods.{name} has {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+        try:
+            found[name] = LatentMethod(**settings)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"methods.{name}: {error}") from error
+    return found

@@ -1,0 +1,161 @@
+"""Comparisons of latent priors on images of two kinds, small enough to train in seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from chainfree.datasets import Images
+from chainfree.energies import Gaussian
+from chainfree.engine import TrainingDivergedError
+from chainfree.experiments import LatentComparison
+from chainfree.experiments.latent import comparison
+from chainfree.experiments.latent.methods import LatentMethod, LatentNetworks, latent_methods
+from chainfree.generators import UpsamplingGenerator
+from chainfree.latent import LangevinPosterior, RevisedPosterior, VariationalPosterior
+from chainfree.losses import DenoisingScoreMatching, EnergyDiscrepancy, ShortRun
+from chainfree.perturbations import LogUniform
+
+METHODS: dict[str, dict[str, Any]] = {
+    "vae": {"posterior": "variational", "prior": "normal"},
+    "lebm": {"posterior": "langevin", "posterior_steps": 2, "prior": "short_run", "chain_steps": 3},
+    "ed_lebm": {"posterior": "revised", "posterior_steps": 2, "draws": 4},
+}
+NETWORKS = {"latent": 3, "encoder_widths": (4, 4), "prior_widths": (8,)}
+
+
+def _halves(split: str) -> Images:
+    source = torch.Generator().manual_seed(len(split))
+    y = torch.arange(120) % 2
+    x = torch.randint(0, 60, (120, 1, 8, 8), generator=source)
+    x[y == 0, :, :, :4] += 150
+    x[y == 1, :, :, 4:] += 150
+    return Images(x.to(torch.uint8), y)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(comparison.LatentData, "halves", _halves)
+    monkeypatch.setattr(comparison, "_FOR_BALLS", 50)
+    monkeypatch.setattr(comparison, "_TURNS", 2)
+
+
+def _settings(**changes: Any) -> dict[str, Any]:
+    return {
+        "data": "halves",
+        "methods": METHODS,
+        "networks": NETWORKS,
+        "seconds": 0.2,
+        "probe": 0.1,
+        "batch": 20,
+        "images": 100,
+        "chain_steps": 4,
+        "generator_steps": 3,
+        "generator_width": 8,
+        "seeds": [0, 1],
+        "jobs": 1,
+        **changes,
+    }
+
+
+def test_every_method_is_judged_and_what_was_found_is_taken_up(capsys: pytest.CaptureFixture[str]) -> None:
+    figures, picture = LatentComparison(**_settings()).run()
+    for key in ("frechet", "reconstruction_mse", "seconds", "precision", "recall", "sigma", "steps"):
+        assert set(figures[key]) == set(METHODS)
+        for found in figures[key].values():
+            assert found["mean"] == pytest.approx(sum(found["by_seed"]) / 2) and found["std"] >= 0
+    assert set(figures["frechet_of_generator"]) == {"ed_lebm"}
+    assert figures["sampling_speedup"] > 0 and figures["prior_step_ratio_vs_lebm"] > 0
+    assert figures["diverged"] == dict.fromkeys(METHODS, 0)
+    assert all(found["mean"] == pytest.approx(0.3) for found in figures["sigma"].values())
+    assert 0 <= figures["frechet_of_data"] < min(found["mean"] for found in figures["frechet"].values())
+    assert len(picture.axes) == 1
+    json.dumps(figures)
+    assert len(Path("runs/latent_comparison.jsonl").read_text().split()) > 0
+    capsys.readouterr()
+    again, _ = LatentComparison(**_settings()).run()
+    assert again["frechet"] == figures["frechet"] and "6 answers are taken up" in capsys.readouterr().out
+
+
+def test_a_training_that_diverges_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = comparison.steps_within
+    calls = []
+
+    def sometimes(*args: Any, **kwargs: Any) -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise TrainingDivergedError("the loss is NaN", 3)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(comparison, "steps_within", sometimes)
+    figures, _ = LatentComparison(**_settings()).run()
+    assert figures["diverged"] == {"vae": 1, "lebm": 0, "ed_lebm": 0}
+    assert len(figures["frechet"]["vae"]["by_seed"]) == 1 and figures["frechet"]["vae"]["std"] == 0
+    assert len(figures["frechet"]["lebm"]["by_seed"]) == 2
+
+
+def test_settings_make_the_method_that_they_name() -> None:
+    networks = LatentNetworks(latent=3, decoder="residual")
+    kinds = {"langevin": LangevinPosterior, "variational": VariationalPosterior, "revised": RevisedPosterior}
+    for name, kind in kinds.items():
+        method = LatentMethod(posterior=name, posterior_steps=7)  # type: ignore[arg-type]
+        training = method.training(networks, size=8, channels=1, seed=0)
+        assert type(training.objective.posterior) is kind
+        assert getattr(training.objective.posterior, "steps", 7) == 7
+        assert isinstance(training.decoder, UpsamplingGenerator)
+    base = Gaussian(torch.zeros(3))
+    assert LatentMethod(prior="normal").loss(base) is None
+    short = LatentMethod(prior="short_run", chain_steps=9, chain_step_size=0.2).loss(base)
+    assert isinstance(short, ShortRun) and (short.chain.steps, short.chain.step_size) == (9, 0.2)
+    assert short.initial.dim == 3  # type: ignore[attr-defined]
+    discrepancy = LatentMethod(noise=(0.1, 2.0), draws=5, reference=0.3).loss(base)
+    assert isinstance(discrepancy, EnergyDiscrepancy) and discrepancy.draws == 5
+    assert discrepancy.perturbation.t == LogUniform(low=0.1, high=2.0)  # type: ignore[attr-defined]
+    assert discrepancy.reference is base and discrepancy.share == 0.3
+    assert LatentMethod(noise=(0.4,)).loss(base).reference is None  # type: ignore[union-attr]
+    assert isinstance(LatentMethod(prior="denoising").loss(base), DenoisingScoreMatching)
+
+
+def test_a_seed_makes_the_same_networks() -> None:
+    def weights(seed: int) -> nn.Module:
+        training = LatentMethod().training(LatentNetworks(**NETWORKS), size=8, channels=1, seed=seed)
+        return nn.ModuleList([training.prior, training.objective])
+
+    one, same, other = (weights(seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": "cats"}, "data must be one of .*got 'cats'"),
+        ({"methods": {}}, "methods must name at least one"),
+        ({"methods": {"vae": METHODS["vae"]}}, "methods must have 'ed_lebm'"),
+        ({"methods": METHODS | {"lebm": {"prior": "normal"}}}, "methods must have 'lebm' with a prior"),
+        ({"methods": METHODS | {"odd": {"steps": 3}}}, "methods.odd has steps; there are"),
+        ({"methods": METHODS | {"odd": {"prior": "flat"}}}, "methods.odd: prior must be one of .*got 'flat'"),
+        ({"methods": METHODS | {"odd": {"noise": (1, 2, 3)}}}, "methods.odd: noise must be"),
+        ({"methods": METHODS | {"odd": {"lr": 0.0}}}, "methods.odd: lr must be"),
+        ({"networks": {"decoder": "big"}}, "decoder must be one of"),
+        ({"networks": {"prior_widths": (0,)}}, "prior_widths"),
+        ({"seconds": 0.0}, "seconds"),
+        ({"images": 0}, "images"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes: Mapping[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        LatentComparison(**_settings(**changes))
+
+
+def test_no_methods() -> None:
+    with pytest.raises(ValueError, match="got none"):
+        latent_methods({})
