@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from chainfree.energies import Gaussian
+from chainfree.energies import Gaussian, Tilted
 from chainfree.generators import DeconvGenerator, LinearGenerator, UpsamplingGenerator
 from chainfree.latent import (
     GaussianEncoder,
@@ -16,6 +16,7 @@ from chainfree.latent import (
     LangevinPrior,
     LatentModel,
     NormalPrior,
+    ResampledPrior,
     VariationalPosterior,
     image_decoder,
     latent_prior,
@@ -64,7 +65,7 @@ def test_rows_are_reconstructed_by_their_projection() -> None:
     torch.testing.assert_close(model.reconstruct(x, _Exactly()), bias + (x - bias) @ shrunk)
 
 
-@pytest.mark.parametrize("kind", ["langevin", "generator", "normal"])
+@pytest.mark.parametrize("kind", ["langevin", "generator", "resampled", "normal"])
 def test_samples_have_the_moments_of_the_model(kind: str) -> None:
     mean = torch.tensor([0.7, -0.3], dtype=torch.float64)
     ways = {
@@ -72,9 +73,17 @@ def test_samples_have_the_moments_of_the_model(kind: str) -> None:
         "generator": GeneratorPrior(
             generator=LinearGenerator(torch.eye(LATENT, dtype=torch.float64), mean, sigma=1e-3, sigma_bounds=(1e-3, 1))
         ),
+        "resampled": ResampledPrior(proposals=200),
         "normal": NormalPrior(),
     }
     model = _model((0.0, 0.0) if kind == "normal" else (0.7, -0.3))
+    if kind == "resampled":  # a standard normal times e^(m'z) is a normal about m
+        base = Gaussian(torch.zeros(2, dtype=torch.float64))
+        slope = torch.nn.Sequential(torch.nn.Linear(2, 1, dtype=torch.float64), torch.nn.Flatten(0))
+        prior = Tilted(base, slope)
+        with torch.no_grad():
+            slope[0].weight.copy_(-mean)
+        model = LatentModel(prior, _decoder())
     shift = torch.zeros_like(mean) if kind == "normal" else mean
     x = model.sample(20_000, ways[kind], generator=_seeded(3))  # type: ignore[arg-type]
     w, bias = model.decoder.weight.detach(), model.decoder.bias.detach()  # type: ignore[union-attr, operator]
@@ -167,6 +176,10 @@ def test_refusals() -> None:
         LangevinPrior(steps=0)
     with pytest.raises(ValueError, match="step_size"):
         LangevinPrior(step_size=-1.0)
+    with pytest.raises(ValueError, match="proposals"):
+        ResampledPrior(proposals=0)
+    with pytest.raises(TypeError, match="tilted from a base, got Gaussian; use LangevinPrior"):
+        _model().sample(3, ResampledPrior())
     with pytest.raises(ValueError, match="n must be"):
         _model().sample(0, NormalPrior())
     with pytest.raises(ValueError, match="draws"):

@@ -12,7 +12,7 @@ from .dimensions import Dimensions
 from .ed_then_generator import EDThenGenerator
 from .entropy_bias_variance import EntropyBiasVariance
 from .joint import JointComparison, JointOutside, JointSearch, JointTraining
-from .latent import LatentComparison
+from .latent import LatentAnomaly, LatentComparison
 from .nearsightedness import Nearsightedness
 from .nice_mnist import NiceMNIST
 from .record import Recorder
@@ -31,6 +31,7 @@ __all__ = [
     "JointOutside",
     "JointSearch",
     "JointTraining",
+    "LatentAnomaly",
     "LatentComparison",
     "Nearsightedness",
     "NiceMNIST",
@@ -68,5 +69,6 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "joint_outside": JointOutside,
     "joint_search": JointSearch,
     "joint_training": JointTraining,
+    "latent_anomaly": LatentAnomaly,
     "latent_comparison": LatentComparison,
 }

@@ -4,7 +4,7 @@ from .decoders import ImageDecoder, image_decoder
 from .encoder import Encoded, GaussianEncoder
 from .model import Interpolation, LatentModel, LatentsOfPrior, LatentsOfRows, Likelihood, LogLikelihoods
 from .posterior import LangevinPosterior, RevisedPosterior, VariationalPosterior
-from .prior import GeneratorPrior, LangevinPrior, NormalPrior, latent_prior
+from .prior import GeneratorPrior, LangevinPrior, NormalPrior, ResampledPrior, latent_prior
 
 __all__ = [
     "Encoded",
@@ -20,6 +20,7 @@ __all__ = [
     "Likelihood",
     "LogLikelihoods",
     "NormalPrior",
+    "ResampledPrior",
     "RevisedPosterior",
     "VariationalPosterior",
     "image_decoder",

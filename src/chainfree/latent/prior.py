@@ -11,9 +11,10 @@ from ..checks import require_positive, require_positive_int
 from ..energies import Gaussian, Tilted
 from ..generators import LatentGenerator
 from ..samplers.langevin import langevin
+from ..samplers.tilted import sample_tilted
 from .model import LatentModel
 
-__all__ = ["GeneratorPrior", "LangevinPrior", "NormalPrior", "latent_prior"]
+__all__ = ["GeneratorPrior", "LangevinPrior", "NormalPrior", "ResampledPrior", "latent_prior"]
 
 
 def latent_prior(network: torch.nn.Module, latent_dim: int) -> Tilted:
@@ -64,6 +65,34 @@ class GeneratorPrior:
     def latents(self, model: LatentModel, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """``n`` draws, ``(n, latent_dim)``, without a graph."""
         return self.generator.sample(n, generator=generator).x
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResampledPrior:
+    """Draws of a tilted prior's base, each chosen among its proposals by the tilt: :func:`chainfree.samplers.sample_tilted`.
+
+    Where the base is near the energy: that of :func:`chainfree.fitting.fit_latent_prior` is, a standard normal is not.
+
+    Args:
+        proposals: for each draw.
+    """
+
+    proposals: int = 16
+
+    def __post_init__(self) -> None:
+        require_positive_int("proposals", self.proposals)
+
+    def latents(self, model: LatentModel, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` draws, ``(n, latent_dim)``, without a graph.
+
+        Raises:
+            TypeError: the prior is not tilted from a base.
+        """
+        if not isinstance(model.prior, Tilted):
+            raise TypeError(
+                f"the prior must be tilted from a base, got {type(model.prior).__name__}; use LangevinPrior"
+            )
+        return sample_tilted(model.prior, n, proposals=self.proposals, generator=generator).x
 
 
 @dataclass(frozen=True)

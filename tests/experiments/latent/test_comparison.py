@@ -11,40 +11,33 @@ import pytest
 import torch
 from torch import nn
 
-from chainfree.datasets import Images
-from chainfree.energies import Gaussian
+from chainfree.datasets import scaled_pixels
+from chainfree.energies import Gaussian, TabularMixture, Tilted
 from chainfree.engine import TrainingDivergedError
 from chainfree.experiments import LatentComparison
-from chainfree.experiments.latent import comparison
+from chainfree.experiments.latent import runs
 from chainfree.experiments.latent.methods import LatentMethod, LatentNetworks, latent_methods
 from chainfree.generators import UpsamplingGenerator
-from chainfree.latent import LangevinPosterior, RevisedPosterior, VariationalPosterior
+from chainfree.latent import (
+    GeneratorPrior,
+    LangevinPosterior,
+    LangevinPrior,
+    NormalPrior,
+    ResampledPrior,
+    RevisedPosterior,
+    VariationalPosterior,
+)
 from chainfree.losses import DenoisingScoreMatching, EnergyDiscrepancy, ShortRun
+from chainfree.objectives import VERA
 from chainfree.perturbations import LogUniform
 
+REFIT = {"refit_components": 2, "refit_steps": 5, "proposals": 3}
 METHODS: dict[str, dict[str, Any]] = {
     "vae": {"posterior": "variational", "prior": "normal"},
     "lebm": {"posterior": "langevin", "posterior_steps": 2, "prior": "short_run", "chain_steps": 3},
-    "ed_lebm": {"posterior": "revised", "posterior_steps": 2, "draws": 4},
+    "ed_lebm": {"posterior": "revised", "posterior_steps": 2, "draws": 4, "refit": 0.5, **REFIT},
 }
 NETWORKS = {"latent": 3, "encoder_widths": (4, 4), "prior_widths": (8,)}
-
-
-def _halves(split: str) -> Images:
-    source = torch.Generator().manual_seed(len(split))
-    y = torch.arange(120) % 2
-    x = torch.randint(0, 60, (120, 1, 8, 8), generator=source)
-    x[y == 0, :, :, :4] += 150
-    x[y == 1, :, :, 4:] += 150
-    return Images(x.to(torch.uint8), y)
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(comparison.LatentData, "halves", _halves)
-    monkeypatch.setattr(comparison, "_FOR_BALLS", 50)
-    monkeypatch.setattr(comparison, "_TURNS", 2)
 
 
 def _settings(**changes: Any) -> dict[str, Any]:
@@ -52,11 +45,8 @@ def _settings(**changes: Any) -> dict[str, Any]:
         "data": "halves",
         "methods": METHODS,
         "networks": NETWORKS,
-        "seconds": 0.2,
-        "probe": 0.1,
-        "batch": 20,
+        "schedule": {"seconds": 0.2, "probe": 0.1, "batch": 20, "chain_steps": 4},
         "images": 100,
-        "chain_steps": 4,
         "generator_steps": 3,
         "generator_width": 8,
         "seeds": [0, 1],
@@ -71,7 +61,8 @@ def test_every_method_is_judged_and_what_was_found_is_taken_up(capsys: pytest.Ca
         assert set(figures[key]) == set(METHODS)
         for found in figures[key].values():
             assert found["mean"] == pytest.approx(sum(found["by_seed"]) / 2) and found["std"] >= 0
-    assert set(figures["frechet_of_generator"]) == {"ed_lebm"}
+    for way in ("generator", "chain"):
+        assert set(figures[f"frechet_of_{way}"]) == {"ed_lebm"}
     assert figures["sampling_speedup"] > 0 and figures["prior_step_ratio_vs_lebm"] > 0
     assert figures["diverged"] == dict.fromkeys(METHODS, 0)
     assert all(found["mean"] == pytest.approx(0.3) for found in figures["sigma"].values())
@@ -85,7 +76,7 @@ def test_every_method_is_judged_and_what_was_found_is_taken_up(capsys: pytest.Ca
 
 
 def test_a_training_that_diverges_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = comparison.steps_within
+    original = runs.steps_within
     calls = []
 
     def sometimes(*args: Any, **kwargs: Any) -> int:
@@ -94,7 +85,7 @@ def test_a_training_that_diverges_is_counted(monkeypatch: pytest.MonkeyPatch) ->
             raise TrainingDivergedError("the loss is NaN", 3)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(comparison, "steps_within", sometimes)
+    monkeypatch.setattr(runs, "steps_within", sometimes)
     figures, _ = LatentComparison(**_settings()).run()
     assert figures["diverged"] == {"vae": 1, "lebm": 0, "ed_lebm": 0}
     assert len(figures["frechet"]["vae"]["by_seed"]) == 1 and figures["frechet"]["vae"]["std"] == 0
@@ -111,16 +102,18 @@ def test_settings_make_the_method_that_they_name() -> None:
         assert getattr(training.objective.posterior, "steps", 7) == 7
         assert isinstance(training.decoder, UpsamplingGenerator)
     base = Gaussian(torch.zeros(3))
-    assert LatentMethod(prior="normal").loss(base) is None
-    short = LatentMethod(prior="short_run", chain_steps=9, chain_step_size=0.2).loss(base)
+    assert LatentMethod(prior="normal").rule(base) is None
+    short = LatentMethod(prior="short_run", chain_steps=9, chain_step_size=0.2).rule(base)
     assert isinstance(short, ShortRun) and (short.chain.steps, short.chain.step_size) == (9, 0.2)
     assert short.initial.dim == 3  # type: ignore[attr-defined]
-    discrepancy = LatentMethod(noise=(0.1, 2.0), draws=5, reference=0.3).loss(base)
+    discrepancy = LatentMethod(noise=(0.1, 2.0), draws=5, reference=0.3).rule(base)
     assert isinstance(discrepancy, EnergyDiscrepancy) and discrepancy.draws == 5
     assert discrepancy.perturbation.t == LogUniform(low=0.1, high=2.0)  # type: ignore[attr-defined]
     assert discrepancy.reference is base and discrepancy.share == 0.3
-    assert LatentMethod(noise=(0.4,)).loss(base).reference is None  # type: ignore[union-attr]
-    assert isinstance(LatentMethod(prior="denoising").loss(base), DenoisingScoreMatching)
+    assert LatentMethod(noise=(0.4,)).rule(base).reference is None  # type: ignore[union-attr]
+    assert isinstance(LatentMethod(prior="denoising").rule(base), DenoisingScoreMatching)
+    game = LatentMethod(prior="vera").rule(base)
+    assert isinstance(game, VERA) and game.generator.event_shape == (3,)
 
 
 def test_a_seed_makes_the_same_networks() -> None:
@@ -146,7 +139,9 @@ def test_a_seed_makes_the_same_networks() -> None:
         ({"methods": METHODS | {"odd": {"lr": 0.0}}}, "methods.odd: lr must be"),
         ({"networks": {"decoder": "big"}}, "decoder must be one of"),
         ({"networks": {"prior_widths": (0,)}}, "prior_widths"),
-        ({"seconds": 0.0}, "seconds"),
+        ({"methods": METHODS | {"odd": {"refit": 1.0}}}, "methods.odd: refit must be a share"),
+        ({"schedule": {"seconds": 0.0}}, "seconds"),
+        ({"schedule": {"chain_steps": 0}}, "chain_steps"),
         ({"images": 0}, "images"),
         ({"seeds": []}, "seeds"),
     ],
@@ -154,6 +149,25 @@ def test_a_seed_makes_the_same_networks() -> None:
 def test_settings_that_make_no_sense_are_refused(changes: Mapping[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         LatentComparison(**_settings(**changes))
+
+
+def test_a_second_stage_fits_the_prior_to_the_latents() -> None:
+    x = scaled_pixels(runs.images_for("halves", "test")[0].x)
+    schedule = runs.Schedule(seconds=0.4, probe=0.1, batch=20, chain_steps=3)
+    method = LatentMethod(prior="normal", refit=0.5, refit_components=3, refit_steps=5, proposals=7)
+    run = runs.trained(x, method, LatentNetworks(**NETWORKS), schedule, seed=0)
+    assert run.prior == ResampledPrior(proposals=7)
+    assert isinstance(run.model.prior, Tilted) and isinstance(run.model.prior.base, TabularMixture)
+    assert run.model.prior.base.components == 3
+    z = run.posterior.latents(run.model, x, generator=torch.Generator().manual_seed(0))
+    drawn = run.prior.latents(run.model, 2000, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(drawn.mean(0), z.mean(0), atol=0.4, rtol=0)
+    once = runs.trained(x, LatentMethod(prior="normal"), LatentNetworks(**NETWORKS), schedule, seed=0)
+    assert once.prior == NormalPrior() and not hasattr(once.model.prior.base, "components")  # type: ignore[union-attr]
+    played = runs.trained(x, LatentMethod(prior="vera"), LatentNetworks(**NETWORKS), schedule, seed=0)
+    assert isinstance(played.prior, GeneratorPrior) and played.model.sample(5, played.prior).shape == (5, 1, 8, 8)
+    chained = runs.trained(x, LatentMethod(), LatentNetworks(**NETWORKS), schedule, seed=0)
+    assert chained.prior == LangevinPrior(steps=3, step_size=0.04)
 
 
 def test_no_methods() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,67 +14,45 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ... import plotting
-from ...batches import ArrayBatches, batches
-from ...checks import require_positive, require_positive_int
-from ...datasets import Images, load_fashion_mnist, load_mnist, scaled_pixels
+from ...batches import batches
+from ...checks import require_positive_int
+from ...datasets import Images, scaled_pixels
+from ...energies import Tilted
+from ...energies.analytic.base import AnalyticEnergy
 from ...engine import Engine, OptimizerSettings, TrainingDivergedError
-from ...engine.callbacks import Callback
 from ...evaluation import frechet_distance, image_features, precision_recall, train_image_classifier
 from ...fitting import fit_generator
 from ...generators import ResidualGenerator
-from ...latent import (
-    GeneratorPrior,
-    LangevinPosterior,
-    LangevinPrior,
-    LatentModel,
-    LatentsOfPrior,
-    LatentsOfRows,
-    NormalPrior,
-)
+from ...latent import GeneratorPrior, LatentModel, LatentsOfPrior
 from ..checks import require_seeds
 from ..notes import Notes
 from ..side_by_side import side_by_side
-from ..timed_fit import steps_within
-from .methods import LatentMethod, LatentNetworks, Training, latent_methods
+from .methods import LatentMethod, LatentNetworks, latent_methods
+from .runs import Run, Schedule, images_for, require_data, settings_of, trained
 
-__all__ = ["LatentComparison", "LatentData", "load_latent_data", "trained_model"]
+__all__ = ["LatentComparison"]
 
-LatentData = {"mnist": load_mnist, "fashion_mnist": load_fashion_mnist}
 _SHOWN = 10
 _FOR_BALLS = 3000  # images that precision and recall are taken on
 _TURNS = 15
 _STEPS_A_TURN = 4
 
 
-def load_latent_data(name: str, split: Any) -> Images:
-    """Images of a data set.
-
-    Raises:
-        ValueError: no such data set.
-        DataError: its file is missing.
-    """
-    if name not in LatentData:
-        raise ValueError(f"data must be one of {', '.join(LatentData)}, got {name!r}")
-    return LatentData[name](split)
-
-
 @dataclass(frozen=True, kw_only=True)
 class LatentComparison:
     """Settings of the experiment: each method trains for so many seconds on one thread, on the same images and networks.
 
-    How many steps that is, is measured first; they are what is recorded. Test images are looked at once, at the end.
+    How many steps that is, is measured first; they are what is recorded.
 
     Args:
         data: ``mnist`` or ``fashion_mnist``.
         methods: settings of :class:`LatentMethod` by name. ``lebm`` is the one that the prior's step is timed against.
         networks: settings of :class:`LatentNetworks`.
-        seconds: of training.
-        probe: seconds that the measurement takes.
-        batch: images a step.
+        schedule: settings of :class:`Schedule`.
         images: generated, for the Fréchet distance.
-        chain_steps, chain_step_size: of Langevin on the prior, for samples.
-        timed: method whose prior's step is timed, and whose energy the generator of latents is fitted to.
+        timed: method whose prior's step is timed, and whose energy a generator of latents is fitted to.
         generator_steps, generator_width: of that generator.
+        judged_on: ``test``; or ``validation``, the last 10,000 training images, by which settings are chosen.
         seeds: of training.
         jobs: trainings side by side, a thread each.
         found: file of what was found so far, JSON lines.
@@ -83,36 +61,31 @@ class LatentComparison:
     data: str
     methods: Mapping[str, Mapping[str, Any]]
     networks: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 300.0
-    probe: float = 15.0
-    batch: int = 128
+    schedule: Mapping[str, Any] = field(default_factory=dict)
     images: int = 10_000
-    chain_steps: int = 500
-    chain_step_size: float = 0.04
     timed: str = "ed_lebm"
     generator_steps: int = 3000
     generator_width: int = 256
+    judged_on: str = "test"
     seeds: Sequence[int] = (0, 1, 2)
     jobs: int = 2
     found: str = "runs/latent_comparison.jsonl"
 
     def __post_init__(self) -> None:
-        if self.data not in LatentData:
-            raise ValueError(f"data must be one of {', '.join(LatentData)}, got {self.data!r}")
+        require_data(self.data, self.judged_on)
         methods = latent_methods(self.methods)
         for name in (self.timed, "lebm"):
             if name not in methods or methods[name].prior == "normal":
                 raise ValueError(f"methods must have {name!r} with a prior that is trained, got {', '.join(methods)}")
         LatentNetworks(**self.networks)
-        for name in ("seconds", "probe", "chain_step_size"):
-            require_positive(name, getattr(self, name))
-        for name in ("batch", "images", "chain_steps", "generator_steps", "generator_width", "jobs"):
+        Schedule(**self.schedule)
+        for name in ("images", "generator_steps", "generator_width", "jobs"):
             require_positive_int(name, getattr(self, name))
         require_seeds(self.seeds)
 
     def run(self) -> tuple[dict[str, Any], Figure]:
-        """Figures by method, and rows of images: test images, reconstructions, samples."""
-        train, test = load_latent_data(self.data, "train"), load_latent_data(self.data, "test")
+        """Figures by method, and rows of images: some to be judged by, reconstructions, samples."""
+        train, test = images_for(self.data, self.judged_on)
         judge = train_image_classifier(train.x, train.y, seed=0)
         notes = Notes(Path(self.found))
         asked = [self._question(name, seed) for seed in self.seeds for name in self.methods]
@@ -124,8 +97,7 @@ class LatentComparison:
             print(question["name"], question["seed"], shown, flush=True)  # noqa: T201
         figures: dict[str, Any] = {}
         for name in self.methods:
-            by_seed = [notes[self._question(name, seed)] for seed in self.seeds]
-            _put(figures, name, by_seed)
+            _put(figures, name, [notes[self._question(name, seed)] for seed in self.seeds])
         figures |= self._of_data(judge, train, test)
         figures |= self._prior_steps()
         figures["accuracy_of_judge"] = float((judge(scaled_pixels(test.x)).argmax(1) == test.y).double().mean())
@@ -133,17 +105,18 @@ class LatentComparison:
         return figures, self._picture(test, notes)
 
     def _question(self, name: str, seed: int) -> dict[str, Any]:
-        kept = ("data", "seconds", "probe", "batch", "images", "chain_steps", "chain_step_size")
-        question = {key: getattr(self, key) for key in kept}
         generator = {"steps": self.generator_steps, "width": self.generator_width} if name == self.timed else None
         return {
             "experiment": "latent_comparison",
             "name": name,
+            "data": self.data,
+            "judged_on": self.judged_on,
             "method": dict(self.methods[name]),
             "networks": dict(self.networks),
+            "schedule": dict(self.schedule),
+            "images": self.images,
             "generator": generator,
             "seed": seed,
-            **question,
         }
 
     def _of_data(self, judge: nn.Sequential, train: Images, test: Images) -> dict[str, float]:
@@ -159,15 +132,13 @@ class LatentComparison:
     def _prior_steps(self) -> dict[str, Any]:
         """Milliseconds of one step of the prior alone, on the same latents, in turns on one machine."""
         methods = latent_methods({name: self.methods[name] for name in (self.timed, "lebm")})
+        networks, batch = LatentNetworks(**self.networks), Schedule(**self.schedule).batch
+        steps = {name: _prior_alone(method, networks, batch) for name, method in methods.items()}
         spent: dict[str, list[float]] = {name: [] for name in methods}
-        steps = {
-            name: _prior_alone(method, LatentNetworks(**self.networks), self.batch) for name, method in methods.items()
-        }
         for _ in range(_TURNS):
             for name, step in steps.items():
-                began = time.perf_counter()
-                step(_STEPS_A_TURN)
-                spent[name].append((time.perf_counter() - began) / _STEPS_A_TURN)
+                _, seconds = _timed(lambda step=step: step(_STEPS_A_TURN))  # type: ignore[misc]
+                spent[name].append(seconds / _STEPS_A_TURN)
         median = {name: statistics.median(values) for name, values in spent.items()}
         return {
             "prior_step_ratio_vs_lebm": median["lebm"] / median[self.timed],
@@ -179,91 +150,89 @@ class LatentComparison:
         for name in self.methods:
             found = notes[self._question(name, self.seeds[0])]
             rows += [_images(found[key]) for key in ("reconstructions", "samples") if key in found]
-        names = ", ".join(self.methods)
-        title = f"Test images; reconstructions and samples by {names}"
+        title = f"Images; reconstructions and samples by {', '.join(self.methods)}"
         return plotting.image_grid(torch.cat(rows), columns=_SHOWN, low=-1.0, high=1.0, title=title)
 
 
-def trained_model(training: Training, engine: Engine) -> tuple[LatentModel, LatentsOfRows]:
-    """The averaged networks, with the posterior that they were trained with."""
-    objective = training.objective
-    model = LatentModel(engine.averaged(), engine.averaged(training.decoder), objective.likelihood)
-    posterior = objective.posterior
-    if isinstance(posterior, LangevinPosterior):
-        return model, posterior
-    return model, replace(posterior, encoder=engine.averaged(posterior.encoder))
-
-
-def _answer(question: Mapping[str, Any], judge: nn.Sequential) -> dict[str, Any]:
+def _answer(question: Mapping[str, Any], classifier: nn.Sequential) -> dict[str, Any]:
     """One method trained for its time and judged."""
-    x = scaled_pixels(load_latent_data(question["data"], "train").x)
-    test = scaled_pixels(load_latent_data(question["data"], "test").x)
-    method, networks = LatentMethod(**question["method"]), LatentNetworks(**question["networks"])
-
-    def training() -> Training:
-        return method.training(networks, size=x.shape[2], channels=x.shape[1], seed=question["seed"])
-
-    def data() -> ArrayBatches:
-        return batches(x, size=question["batch"], seed=question["seed"])
-
-    def probed(callbacks: list[Callback]) -> Engine:
-        return training().engine(callbacks)
-
+    method, networks, schedule = settings_of(question)
+    x, test = (scaled_pixels(part.x) for part in images_for(question["data"], question["judged_on"]))
     try:
-        steps = steps_within(probed, data(), seconds=question["seconds"], probe=question["probe"])
-        own = training()
-        engine = own.engine()
-        report = engine.fit(data(), steps=steps)
+        run = trained(x, method, networks, schedule, seed=question["seed"])
     except TrainingDivergedError:
         return {"diverged": True}
-    if report.stopped == "interrupted":
-        raise KeyboardInterrupt(f"training was stopped by {engine.interrupted_by} at step {report.steps}")
-    model, posterior = trained_model(own, engine)
     source = torch.Generator().manual_seed(question["seed"] + 1)
-    prior: LatentsOfPrior = NormalPrior()
-    if method.prior != "normal":
-        prior = LangevinPrior(steps=question["chain_steps"], step_size=question["chain_step_size"])
-    real = image_features(judge, test[: question["images"]])
-    restored = model.reconstruct(test, posterior, generator=source)
-    z, chain_seconds = _timed(lambda: prior.latents(model, question["images"], generator=source))
-    samples = _decoded(model, z)
-    features = image_features(judge, samples)
-    balls = precision_recall(real[:_FOR_BALLS], features[:_FOR_BALLS])
+    judge = _Judge(classifier, image_features(classifier, test[: question["images"]]), source)
+    restored = run.model.reconstruct(test, run.posterior, generator=source)
     found = {
         "diverged": False,
-        "frechet": frechet_distance(real, features),
-        "precision": balls.precision,
-        "recall": balls.recall,
         "reconstruction_mse": float((0.5 * (restored - test)).square().mean()),  # of pixels in [0, 1]
-        "sigma": float(model.decoder.sigma),
-        "seconds": report.seconds,
-        "steps": steps,
+        "sigma": float(run.model.decoder.sigma),
+        "seconds": run.seconds,
+        "steps": run.steps,
         "reconstructions": _bytes(restored[:_SHOWN]),
-        "samples": _bytes(samples[:_SHOWN]),
+        **judge.found(run.model, run.prior),
     }
-    if question["generator"] is None:
-        return found
-    start = ResidualGenerator(
-        networks.latent, networks.latent, width=question["generator"]["width"], seed=question["seed"]
-    )
-    fitted = fit_generator(engine.averaged(), start, steps=question["generator"]["steps"], seed=question["seed"])
-    drawn = GeneratorPrior(generator=fitted.generator)
-    z, generator_seconds = _timed(lambda: drawn.latents(model, question["images"], generator=source))
-    samples = _decoded(model, z)
-    return found | {
-        "frechet_of_generator": frechet_distance(real, image_features(judge, samples)),
-        "generator_seconds": fitted.seconds,
-        "sampling_speedup": chain_seconds / generator_seconds,
-        "samples_of_generator": _bytes(samples[:_SHOWN]),
+    if question["generator"] is not None:
+        found |= _samplers(run, schedule, judge, seed=question["seed"], **question["generator"])
+    return found
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What samples are worth against as many images.
+
+    Args:
+        classifier: whose features they are compared in.
+        real: the images' features.
+        source: of the samples.
+    """
+
+    classifier: nn.Sequential
+    real: Tensor
+    source: torch.Generator
+
+    def found(self, model: LatentModel, prior: LatentsOfPrior) -> dict[str, Any]:
+        """Of samples whose latents are drawn in this way; the seconds are the latents' alone."""
+        z, seconds = _timed(lambda: prior.latents(model, len(self.real), generator=self.source))
+        with torch.no_grad():
+            samples = torch.cat([model.mean(part) for part in z.split(256)])
+        features = image_features(self.classifier, samples)
+        balls = precision_recall(self.real[:_FOR_BALLS], features[:_FOR_BALLS])
+        return {
+            "frechet": frechet_distance(self.real, features),
+            "precision": balls.precision,
+            "recall": balls.recall,
+            "sampling_seconds": seconds,
+            "samples": _bytes(samples[:_SHOWN]),
+        }
+
+
+def _samplers(run: Run, schedule: Schedule, judge: _Judge, *, seed: int, steps: int, width: int) -> dict[str, Any]:
+    """A generator that is fitted to the prior's energy, beside a chain on it."""
+    energy = run.model.prior
+    assert isinstance(energy, nn.Module)
+    latent = run.model.decoder.latent_dim
+    fitted = fit_generator(energy, ResidualGenerator(latent, latent, width=width, seed=seed), steps=steps, seed=seed)
+    ways: dict[str, LatentsOfPrior] = {
+        "generator": GeneratorPrior(generator=fitted.generator),
+        "chain": schedule.chain,
     }
+    found: dict[str, Any] = {"generator_fit_seconds": fitted.seconds}
+    for name, prior in ways.items():
+        found |= {f"{key}_of_{name}": value for key, value in judge.found(run.model, prior).items()}
+    found["sampling_speedup"] = found["sampling_seconds_of_chain"] / found["sampling_seconds_of_generator"]
+    return found
 
 
 def _prior_alone(method: LatentMethod, networks: LatentNetworks, batch: int) -> Callable[[int], None]:
     """Trains the prior for so many more steps on latents that are standard normal."""
-    training = method.training(networks, size=28, channels=1, seed=0)
-    loss = method.loss(training.prior.base)  # type: ignore[arg-type]
-    assert loss is not None
-    engine = Engine(training.prior, loss, seed=0, optimizer=OptimizerSettings(lr=method.prior_lr))
+    prior = method.training(networks, size=28, channels=1, seed=0).prior
+    assert isinstance(prior, Tilted) and isinstance(prior.base, AnalyticEnergy)
+    rule = method.rule(prior.base)
+    assert rule is not None
+    engine = Engine(prior, rule, seed=0, optimizer=OptimizerSettings(lr=method.prior_lr))
     z = torch.randn(10 * batch, networks.latent, generator=torch.Generator().manual_seed(0))
     data = batches(z, size=batch, seed=0)
 
@@ -274,15 +243,10 @@ def _prior_alone(method: LatentMethod, networks: LatentNetworks, batch: int) -> 
     return step
 
 
-def _timed(draw: Callable[[], Tensor]) -> tuple[Tensor, float]:
+def _timed(draw: Callable[[], Any]) -> tuple[Any, float]:
     began = time.perf_counter()
-    z = draw()
-    return z, time.perf_counter() - began
-
-
-@torch.no_grad()
-def _decoded(model: LatentModel, z: Tensor) -> Tensor:
-    return torch.cat([model.mean(part) for part in z.split(256)])
+    found = draw()
+    return found, time.perf_counter() - began
 
 
 def _put(figures: dict[str, Any], name: str, by_seed: Sequence[Mapping[str, Any]]) -> None:
@@ -294,12 +258,10 @@ def _put(figures: dict[str, Any], name: str, by_seed: Sequence[Mapping[str, Any]
         if isinstance(values[0], bool | list):
             continue
         spread = {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
-        if key == "sampling_speedup":
+        if key == "sampling_speedup":  # one method's
             figures[key] = spread["mean"]
-        figures.setdefault(key if key != "sampling_speedup" else "sampling_speedup_by_seed", {})[name] = {
-            **spread,
-            "by_seed": values,
-        }
+        else:
+            figures.setdefault(key, {})[name] = {**spread, "by_seed": values}
 
 
 def _bytes(images: Tensor) -> list[Any]:

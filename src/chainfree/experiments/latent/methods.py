@@ -14,7 +14,7 @@ from ...energies import MLP, ConvNet, Gaussian
 from ...energies.analytic.base import AnalyticEnergy
 from ...engine import Cosine, Engine, OptimizerSettings
 from ...engine.callbacks import Callback
-from ...generators import LatentGenerator
+from ...generators import LatentGenerator, ResidualGenerator
 from ...latent import (
     GaussianEncoder,
     ImageDecoder,
@@ -25,16 +25,16 @@ from ...latent import (
     latent_prior,
 )
 from ...losses import DenoisingScoreMatching, EnergyDiscrepancy, ShortRun
-from ...objectives import LatentPrior
+from ...objectives import VERA, LatentPrior
 from ...perturbations import Gaussian as GaussianNoise
 from ...perturbations import LogUniform
 from ...samplers.chain import Chain
-from ...typing import Loss
+from ...typing import Loss, Objective
 
 __all__ = ["LatentMethod", "LatentNetworks", "Training", "latent_methods"]
 
 PosteriorKind = Literal["langevin", "variational", "revised"]
-PriorKind = Literal["normal", "energy_discrepancy", "short_run", "denoising"]
+PriorKind = Literal["normal", "energy_discrepancy", "short_run", "denoising", "vera"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,12 @@ class LatentMethod:
         draws: of energy discrepancy.
         reference: share of the latents that are contrasted with the standard normal itself.
         chain_steps, chain_step_size: of the short runs on the prior.
+        generator_width: of VERA's generator of latents.
         lr, prior_lr: of Adam, falling along a cosine.
+        refit: share of the time after which the networks are left as they are and the prior is fitted anew, to the latents
+            that the posterior then has (:func:`chainfree.fitting.fit_latent_prior`); 0 for no second stage.
+        refit_components, refit_steps: of that fit.
+        proposals: for each sample, where there was a second stage; other priors are sampled by Langevin.
     """
 
     posterior: PosteriorKind = "variational"
@@ -93,8 +98,13 @@ class LatentMethod:
     reference: float = 0.0
     chain_steps: int = 60
     chain_step_size: float = 0.16
+    generator_width: int = 128
     lr: float = 1e-3
     prior_lr: float = 1e-3
+    refit: float = 0.0
+    refit_components: int = 64
+    refit_steps: int = 1500
+    proposals: int = 16
 
     def __post_init__(self) -> None:
         for name, kinds in (("posterior", get_args(PosteriorKind)), ("prior", get_args(PriorKind))):
@@ -102,11 +112,21 @@ class LatentMethod:
                 raise ValueError(f"{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
         if len(self.noise) not in (1, 2):
             raise ValueError(f"noise must be one number or a range's two ends, got {list(self.noise)!r}")
-        for name in ("posterior_steps", "draws", "chain_steps"):
+        for name in (
+            "posterior_steps",
+            "draws",
+            "chain_steps",
+            "generator_width",
+            "refit_components",
+            "refit_steps",
+            "proposals",
+        ):
             require_positive_int(name, getattr(self, name))
         for name in ("posterior_step_size", "chain_step_size", "lr", "prior_lr"):
             require_positive(name, getattr(self, name))
         require_non_negative("reference", self.reference)
+        if not 0 <= self.refit < 1:
+            raise ValueError(f"refit must be a share of the time, from 0 to below 1, got {self.refit!r}")
 
     def training(self, networks: LatentNetworks, *, size: int, channels: int, seed: int) -> Training:
         """The networks with first weights from the seed, and what trains them."""
@@ -127,7 +147,7 @@ class LatentMethod:
                 networks.latent,
             )
         assert isinstance(prior.base, AnalyticEnergy)
-        return Training(self, prior, LatentPrior(decoder, self._posterior(encoder), self.loss(prior.base)), seed)
+        return Training(self, prior, LatentPrior(decoder, self._posterior(encoder), self.rule(prior.base)), seed)
 
     def _posterior(self, encoder: GaussianEncoder) -> LangevinPosterior | VariationalPosterior | RevisedPosterior:
         if self.posterior == "variational":
@@ -137,8 +157,8 @@ class LatentMethod:
             return RevisedPosterior(encoder=encoder, **steps)  # type: ignore[arg-type]
         return LangevinPosterior(**steps)  # type: ignore[arg-type]
 
-    def loss(self, base: AnalyticEnergy) -> Loss | None:
-        """Of the prior's energy, which tilts ``base``."""
+    def rule(self, base: AnalyticEnergy) -> Loss | Objective | None:
+        """What the prior's energy, which tilts ``base``, is trained by."""
         if self.prior == "normal":
             return None
         if self.prior == "denoising":
@@ -146,6 +166,8 @@ class LatentMethod:
         if self.prior == "short_run":
             chain = Chain(steps=self.chain_steps, step_size=self.chain_step_size)
             return ShortRun(initial=Gaussian(torch.zeros(base.dim)), chain=chain)
+        if self.prior == "vera":
+            return VERA(ResidualGenerator(base.dim, base.dim, width=self.generator_width))
         t = self.noise[0] if len(self.noise) == 1 else LogUniform(low=self.noise[0], high=self.noise[1])
         return EnergyDiscrepancy(
             perturbation=GaussianNoise(t=t),

@@ -1,0 +1,179 @@
+"""One latent model trained for so many seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...batches import batches
+from ...checks import require_positive, require_positive_int
+from ...datasets import Images, load_fashion_mnist, load_mnist
+from ...energies import MLP
+from ...engine import Engine
+from ...engine.callbacks import Callback
+from ...fitting import fit_latent_prior
+from ...latent import (
+    GeneratorPrior,
+    LangevinPosterior,
+    LangevinPrior,
+    LatentModel,
+    LatentsOfPrior,
+    LatentsOfRows,
+    NormalPrior,
+    ResampledPrior,
+)
+from ...objectives import VERA
+from ..timed_fit import steps_within
+from .methods import LatentMethod, LatentNetworks, Training
+
+__all__ = ["LATENT_DATA", "Run", "Schedule", "images_for", "require_data", "settings_of", "trained"]
+
+LATENT_DATA = {"mnist": load_mnist, "fashion_mnist": load_fashion_mnist}
+_HELD_OUT = 10_000
+_ROWS_AT_ONCE = 1000
+
+
+def require_data(data: str, judged_on: str) -> None:
+    """Raise ``ValueError`` unless there are such images to train on and to be judged by."""
+    if data not in LATENT_DATA:
+        raise ValueError(f"data must be one of {', '.join(LATENT_DATA)}, got {data!r}")
+    if judged_on not in ("test", "validation"):
+        raise ValueError(f"judged_on must be test or validation, got {judged_on!r}")
+
+
+def images_for(data: str, judged_on: str) -> tuple[Images, Images]:
+    """Images to train on, and those to be judged by: the test split, or the last 10,000 of the training split.
+
+    Raises:
+        ValueError: no such data set.
+        DataError: its file is missing.
+    """
+    require_data(data, judged_on)
+    train = LATENT_DATA[data]("train")
+    if judged_on == "test":
+        return train, LATENT_DATA[data]("test")
+    kept, held = slice(-_HELD_OUT), slice(-_HELD_OUT, None)
+    return Images(train.x[kept], train.y[kept]), Images(train.x[held], train.y[held])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long a training is, and how it is sampled.
+
+    Args:
+        seconds: of all of it, on one thread.
+        probe: seconds in which the number of steps that takes is measured, before.
+        batch: images a step.
+        chain_steps, chain_step_size: of Langevin on the prior, where there is no other way to sample it.
+    """
+
+    seconds: float = 300.0
+    probe: float = 15.0
+    batch: int = 128
+    chain_steps: int = 500
+    chain_step_size: float = 0.04
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "probe", "chain_step_size"):
+            require_positive(name, getattr(self, name))
+        for name in ("batch", "chain_steps"):
+            require_positive_int(name, getattr(self, name))
+
+    @property
+    def chain(self) -> LangevinPrior:
+        """Langevin on the prior."""
+        return LangevinPrior(steps=self.chain_steps, step_size=self.chain_step_size)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came out of one training.
+
+    Args:
+        model: averaged networks.
+        posterior: that they were trained with.
+        prior: how the model is sampled.
+        steps: of the first stage.
+        seconds: of training, both stages.
+    """
+
+    model: LatentModel
+    posterior: LatentsOfRows
+    prior: LatentsOfPrior
+    steps: int
+    seconds: float
+
+
+def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule: Schedule, *, seed: int) -> Run:
+    """Train on images in [-1, 1], ``(N, C, H, W)``.
+
+    Raises:
+        TrainingDivergedError: the guard gave up.
+        KeyboardInterrupt: a signal came.
+    """
+
+    def training() -> Training:
+        return method.training(networks, size=x.shape[2], channels=x.shape[1], seed=seed)
+
+    def probed(callbacks: list[Callback]) -> Engine:
+        return training().engine(callbacks)
+
+    first_stage = schedule.seconds * (1 - method.refit)
+    steps = steps_within(probed, batches(x, size=schedule.batch, seed=seed), seconds=first_stage, probe=schedule.probe)
+    own = training()
+    engine = own.engine()
+    began = time.perf_counter()
+    report = engine.fit(batches(x, size=schedule.batch, seed=seed), steps=steps)
+    if report.stopped == "interrupted":
+        raise KeyboardInterrupt(f"training was stopped by {engine.interrupted_by} at step {report.steps}")
+    model, posterior = _averaged(own, engine)
+    prior: LatentsOfPrior = NormalPrior() if method.prior == "normal" else schedule.chain
+    if isinstance(own.objective.prior, VERA):
+        prior = GeneratorPrior(generator=engine.averaged(own.objective.prior.generator))
+    if method.refit:
+        model = replace(model, prior=_refitted(x, model, posterior, method, networks=networks, seed=seed))
+        prior = ResampledPrior(proposals=method.proposals)
+    return Run(model, posterior, prior, steps, time.perf_counter() - began)
+
+
+def _averaged(training: Training, engine: Engine) -> tuple[LatentModel, LatentsOfRows]:
+    objective = training.objective
+    model = LatentModel(engine.averaged(), engine.averaged(training.decoder), objective.likelihood)
+    posterior = objective.posterior
+    if isinstance(posterior, LangevinPosterior):
+        return model, posterior
+    return model, replace(posterior, encoder=engine.averaged(posterior.encoder))
+
+
+def _refitted(
+    x: Tensor,
+    model: LatentModel,
+    posterior: LatentsOfRows,
+    method: LatentMethod,
+    *,
+    networks: LatentNetworks,
+    seed: int,
+) -> nn.Module:
+    source = torch.Generator().manual_seed(seed)
+    latents = torch.cat([posterior.latents(model, part, generator=source) for part in x.split(_ROWS_AT_ONCE)])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        width = tuple(networks.prior_widths)
+        network = MLP(networks.latent, width=width, depth=len(width), activation="relu")
+    return fit_latent_prior(
+        latents, network, components=method.refit_components, steps=method.refit_steps, seed=seed
+    ).energy
+
+
+def settings_of(question: Mapping[str, Any]) -> tuple[LatentMethod, LatentNetworks, Schedule]:
+    """The records that a question of an experiment names."""
+    return (
+        LatentMethod(**question["method"]),
+        LatentNetworks(**question["networks"]),
+        Schedule(**question["schedule"]),
+    )
