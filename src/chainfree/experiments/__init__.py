@@ -12,7 +12,7 @@ from .dimensions import Dimensions
 from .ed_then_generator import EDThenGenerator
 from .entropy_bias_variance import EntropyBiasVariance
 from .joint import JointComparison, JointOutside, JointSearch, JointTraining
-from .latent import LatentAnomaly, LatentComparison
+from .latent import LatentAnomaly, LatentComparison, LatentInterpolation
 from .nearsightedness import Nearsightedness
 from .nice_mnist import NiceMNIST
 from .record import Recorder
@@ -33,6 +33,7 @@ __all__ = [
     "JointTraining",
     "LatentAnomaly",
     "LatentComparison",
+    "LatentInterpolation",
     "Nearsightedness",
     "NiceMNIST",
     "Recorder",
@@ -71,4 +72,5 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "joint_training": JointTraining,
     "latent_anomaly": LatentAnomaly,
     "latent_comparison": LatentComparison,
+    "latent_interpolation": LatentInterpolation,
 }

@@ -2,5 +2,6 @@
 
 from .anomaly import LatentAnomaly
 from .comparison import LatentComparison
+from .interpolation import LatentInterpolation
 
-__all__ = ["LatentAnomaly", "LatentComparison"]
+__all__ = ["LatentAnomaly", "LatentComparison", "LatentInterpolation"]
