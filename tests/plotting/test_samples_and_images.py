@@ -28,6 +28,10 @@ def test_images_stand_in_reading_order() -> None:
     shown = np.asarray(figure.axes[0].images[0].get_array())
     assert shown.shape == (2 * 6 + 2, 3 * 6 + 2)
     assert shown[8:12, 2:6].min() == 1.0 and shown[2:6, 2:6].max() == 0.0
+    named = plotting.image_grid(images, columns=3, row_names=["first", "second"])
+    assert [text.get_text() for text in named.axes[0].texts] == ["first", "second"]
+    with pytest.raises(ValueError, match="row_names must be 2, one for each row, got 1"):
+        plotting.image_grid(images, columns=3, row_names=["first"])
     colour = plotting.image_grid(np.zeros((2, 3, 4, 4)), columns=2)
     assert np.asarray(colour.axes[0].images[0].get_array()).shape[-1] == 3
 

@@ -12,7 +12,7 @@ from .dimensions import Dimensions
 from .ed_then_generator import EDThenGenerator
 from .entropy_bias_variance import EntropyBiasVariance
 from .joint import JointComparison, JointOutside, JointSearch, JointTraining
-from .latent import LatentAnomaly, LatentComparison, LatentInterpolation
+from .latent import LatentAnomaly, LatentComparison, LatentInterpolation, PixelsAndLatents
 from .nearsightedness import Nearsightedness
 from .nice_mnist import NiceMNIST
 from .record import Recorder
@@ -36,6 +36,7 @@ __all__ = [
     "LatentInterpolation",
     "Nearsightedness",
     "NiceMNIST",
+    "PixelsAndLatents",
     "Recorder",
     "StackedMNIST",
     "ToyLambda",
@@ -73,4 +74,5 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
     "latent_anomaly": LatentAnomaly,
     "latent_comparison": LatentComparison,
     "latent_interpolation": LatentInterpolation,
+    "pixels_and_latents": PixelsAndLatents,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["image_grid"]
 
+_LETTER = 0.075  # inches that one takes
+
 
 def image_grid(
-    images: Array, *, columns: int = 10, low: float = 0.0, high: float = 1.0, title: str | None = None
+    images: Array,
+    *,
+    columns: int = 10,
+    low: float = 0.0,
+    high: float = 1.0,
+    title: str | None = None,
+    row_names: Sequence[str] = (),
 ) -> Figure:
     """Grey or colour images in rows of ``columns``.
 
@@ -26,9 +35,10 @@ def image_grid(
         columns: images in a row.
         low, high: values shown as black and as full brightness; what lies beyond is clipped.
         title: above the picture.
+        row_names: to the left of the rows, one for each or none.
 
     Raises:
-        ValueError: no images, another shape, NaN, or ``low`` not below ``high``.
+        ValueError: no images, another shape, NaN, ``low`` not below ``high``, or another number of names than of rows.
         ImportError: matplotlib is not installed.
     """
     values = float_array("images", images)
@@ -40,6 +50,8 @@ def image_grid(
         raise ValueError(f"low must be below high, got {low!r} and {high!r}")
     count, channels, height, width = values.shape
     down = -(-count // columns)
+    if row_names and len(row_names) != down:
+        raise ValueError(f"row_names must be {down}, one for each row, got {len(row_names)}")
     canvas = np.ones((down * (height + 2) + 2, columns * (width + 2) + 2, channels))
     scaled = np.clip((values - low) / (high - low), 0, 1).transpose(0, 2, 3, 1)
     for index, image in enumerate(scaled):
@@ -47,8 +59,11 @@ def image_grid(
         canvas[top : top + height, left : left + width] = image
     with style():
         inches = min(9.0, 0.62 * columns)
-        figure = new_figure(inches + 0.2, inches * canvas.shape[0] / canvas.shape[1] + 0.2)
+        beside = _LETTER * max((len(name) for name in row_names), default=0)
+        figure = new_figure(inches + beside + 0.2, inches * canvas.shape[0] / canvas.shape[1] + 0.2)
         axes = figure.subplots()
         axes.imshow(canvas if channels == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_axis_off()
+        for row, name in enumerate(row_names):
+            axes.text(-6, row * (height + 2) + 2 + height / 2, name, ha="right", va="center", fontsize=9)
         return finish(figure, title)

@@ -3,5 +3,6 @@
 from .anomaly import LatentAnomaly
 from .comparison import LatentComparison
 from .interpolation import LatentInterpolation
+from .pixels import PixelsAndLatents
 
-__all__ = ["LatentAnomaly", "LatentComparison", "LatentInterpolation"]
+__all__ = ["LatentAnomaly", "LatentComparison", "LatentInterpolation", "PixelsAndLatents"]

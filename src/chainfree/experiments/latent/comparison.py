@@ -146,12 +146,15 @@ class LatentComparison:
         }
 
     def _picture(self, test: Images, notes: Notes) -> Figure:
-        rows = [scaled_pixels(test.x[:_SHOWN])]
+        rows, names = [scaled_pixels(test.x[:_SHOWN])], ["images"]
         for name in self.methods:
             found = notes[self._question(name, self.seeds[0])]
-            rows += [_images(found[key]) for key in ("reconstructions", "samples") if key in found]
-        title = f"Images; reconstructions and samples by {', '.join(self.methods)}"
-        return plotting.image_grid(torch.cat(rows), columns=_SHOWN, low=-1.0, high=1.0, title=title)
+            for key in ("reconstructions", "samples", "samples_of_generator"):
+                if key in found:
+                    rows.append(_images(found[key]))
+                    names.append(f"{name}: {key.replace('_', ' ')}")
+        title = "A decoder's latents by several priors, at equal time"
+        return plotting.image_grid(torch.cat(rows), columns=_SHOWN, low=-1.0, high=1.0, title=title, row_names=names)
 
 
 def _answer(question: Mapping[str, Any], classifier: nn.Sequential) -> dict[str, Any]:
