@@ -23,7 +23,7 @@ from ...energies import ConvNet
 from ...engine import Cosine, Engine, OptimizerSettings
 from ...evaluation import anomaly_scores
 from ...losses import EnergyDiscrepancy
-from ...perturbations import Gaussian, MeanPool
+from ...perturbations import Gaussian, MeanPool, Perturbation
 from ...samplers import langevin
 from ..checks import require_seeds
 from .methods import LatentMethod, LatentNetworks, latent_methods
@@ -90,7 +90,7 @@ class PixelsAndLatents:
         energies: dict[str, Callable[[Tensor], Tensor]] = {}
         samples: dict[str, Tensor] = {}
         figures: dict[str, Any] = {"auroc": {}, "loss_above_floor": {}, "seconds": {}}
-        perturbations = {
+        perturbations: dict[str, Perturbation] = {
             "pixels": Gaussian(t=self.t),
             "mean-pool": MeanPool(window=self.window, t=self.pooled_t),
         }
