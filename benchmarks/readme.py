@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, median
 from benchmarks.readme_joint import joint_rows
+from benchmarks.readme_latent import latent_rows
 from benchmarks.readme_tables import table_rows
 
 README = Path("README.md")
@@ -144,6 +145,7 @@ def rendered(results: Path = RESULTS) -> str:
         ),
         *joint_rows(records),
         *table_rows(records),
+        *latent_rows(records),
         (
             "10,000 chains of 1,000 trajectories by HMC in the plane, two threads",
             f"{chains['hmc_10k_chains_s']:.0f} s",

@@ -23,7 +23,7 @@ def test_the_results_are_those_of_the_files(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_library_examples_run_one_after_the_other() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    assert len(examples) == 7
+    assert len(examples) == 8
     scope: dict[str, object] = {}
     for example in examples:
         exec(example, scope)  # our own text
@@ -40,6 +40,9 @@ def test_the_library_examples_run_one_after_the_other() -> None:
     assert usual > 0.1 and strange < 0.01  # type: ignore[has-type]
     made = scope["made"]
     assert abs(float(made["pay"].mean()) - 3000) < 30 and (made["town"] == "Ulm").all()  # type: ignore[index]
+    new, odd = scope["new"], scope["odd"]
+    assert isinstance(new, torch.Tensor) and new.shape == (16, 1, 8, 8)
+    assert isinstance(odd, torch.Tensor) and odd.shape == (512,) and bool(odd.isfinite().all())
     samples = scope["samples"]
     assert isinstance(samples, torch.Tensor) and samples.shape == (1000, 2)
     assert float((samples.std(0) - 1).abs().max()) < 0.25
