@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,9 +27,15 @@ def jobs_from_arguments(description: str | None) -> int:
     return jobs
 
 
-def answers(name: str, answer: Answer, questions: Sequence[Question], *, jobs: int) -> Notes:
-    """All answers, by question; those that the same code has given before are taken up from ``runs/NAME.jsonl``."""
-    notes = Notes(Path(f"runs/{name}.jsonl"))
+def answers(
+    name: str, answer: Answer, questions: Sequence[Question], *, jobs: int, made_by: Sequence[str | Path] = ()
+) -> Notes:
+    """All answers, by question; those that the same code has given before are taken up from ``runs/NAME.jsonl``.
+
+    That code is chainfree's, or the files of ``made_by`` where answers depend on these alone.
+    """
+    digest = hashlib.sha256(b"".join(Path(path).read_bytes() for path in made_by)).hexdigest() if made_by else None
+    notes = Notes(Path(f"runs/{name}.jsonl"), made_by=digest)
     missing = [question for question in questions if question not in notes]
     found = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_with)(answer, q) for q in missing)
     for done, (question, answered) in enumerate(found, start=1):

@@ -33,5 +33,17 @@ def test_answers_are_written_down_and_taken_up(
     assert "1/1 3 {'square': 9.0}" in capsys.readouterr().out
 
 
+def test_answers_of_other_files_last_as_long_as_these(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = tmp_path / "peer.py"
+    code.write_text("first")
+    asked.answers("peers", squared, [{"n": 3}], jobs=1, made_by=[code])
+    monkeypatch.setattr("chainfree.experiments.notes.sources", lambda: "other sources of chainfree")
+    assert asked.answers("peers", refuses, [{"n": 3}], jobs=1, made_by=[code])[{"n": 3}] == {"square": 9.0}
+    code.write_text("second")
+    with pytest.raises(AssertionError, match="asked again"):
+        asked.answers("peers", refuses, [{"n": 3}], jobs=1, made_by=[code])
+
+
 def test_the_spread_is_that_of_all_seeds() -> None:
     assert asked.spread([1.0, 3.0]) == {"mean": 2.0, "std": 1.0}

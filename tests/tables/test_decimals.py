@@ -35,6 +35,25 @@ def test_whole_numbers_need_none() -> None:
     assert _column(np.arange(100.0)).decimals is None and _column(np.arange(100.0)).whole
 
 
+@pytest.mark.parametrize("step", [1, 12, 10_000])
+def test_whole_numbers_have_the_step_of_the_column(step: int) -> None:
+    values = step * np.random.default_rng(0).integers(-50, 50, 500)
+    column = _column(values)
+    assert column.step == step and column.whole
+    made = number_series(column, values + np.random.default_rng(1).uniform(-0.49, 0.49, 500) * step)
+    assert made.tolist() == values.tolist() and made.dtype == np.int64
+    holed = number_series(column, np.array([0.4 * step, np.nan, 1.6 * step]))
+    assert holed[0] == 0 and pd.isna(holed[1]) and holed[2] == 2 * step
+    assert _column(np.append(values, 7 * step + 1)).step == 1
+
+
+def test_what_has_no_step_has_one() -> None:
+    assert _column(np.zeros(30)).step == 1
+    assert _column(10.0 * np.arange(30) + 0.5).step == 1
+    assert _column(1e17 * np.arange(30)).step == 1  # beyond what floats hold one by one
+    assert _column(pd.date_range("2024-01-01", periods=60, freq="7D")).step == 1
+
+
 @pytest.mark.parametrize(("unit", "digits"), [("h", 0), ("s", 0), ("100ms", 1), ("ms", 3), ("us", 6)])
 def test_dates_have_the_digits_of_their_seconds(unit: str, digits: int) -> None:
     found = _column(pd.date_range("2024-01-01 10:00", periods=500, freq=unit))

@@ -140,12 +140,13 @@ def test_values_that_many_rows_share_are_states_of_their_own() -> None:
     assert isinstance(few_rows, NumberColumn) and few_rows.atoms == ()
 
 
-def test_whole_numbers_are_spread_over_their_unit_for_training() -> None:
-    frame = pd.DataFrame({"a": np.arange(1000) % 50})
+@pytest.mark.parametrize("step", [1, 25])
+def test_whole_numbers_are_spread_over_their_step_for_training(step: int) -> None:
+    frame = pd.DataFrame({"a": step * (np.arange(1000) % 50)})
     encoder = _fitted(frame, scaling="standard")
     spread = encoder.encode(frame, generator=torch.Generator().manual_seed(0))
     away = (spread - encoder.encode(frame)).flatten().double().numpy() * frame["a"].std(ddof=0)
-    assert stats.kstest(away, stats.uniform(-0.5, 1).cdf).pvalue > 1e-3
+    assert stats.kstest(away / step, stats.uniform(-0.5, 1).cdf).pvalue > 1e-3
     assert encoder.report.outside == {}
     assert encoder.decode(spread)["a"].tolist() == frame["a"].tolist()
 

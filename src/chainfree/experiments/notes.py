@@ -19,6 +19,7 @@ class Notes:
 
     Args:
         path: of the file, made with its first line.
+        made_by: what answers depend on, as text that changes with it; this package's sources by default.
 
     Attributes:
         added: number of answers that were not there before.
@@ -27,8 +28,8 @@ class Notes:
         ValueError: the file holds other things than notes.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._made_by = path, sources()
+    def __init__(self, path: Path, *, made_by: str | None = None) -> None:
+        self._path, self._made_by = path, sources() if made_by is None else made_by
         self._answers: dict[str, dict[str, Any]] = {}
         self.added = 0
         if not path.is_file():

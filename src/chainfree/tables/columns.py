@@ -23,6 +23,7 @@ class NumberColumn:
         missing: whether some cells were missing.
         decimals: digits after the point that no cell exceeds, up to six, of dates those of their seconds; ``None`` where some
             do. What is made for the column is rounded to them.
+        step: of whole numbers, the largest that all are multiples of: limits in ten thousands, wages in dozens.
         atoms: values that so many rows share that they have mass of their own: the zeros of an amount, the 40 of working
             hours. What is left is continuous.
     """
@@ -34,6 +35,7 @@ class NumberColumn:
     high: float
     missing: bool = False
     decimals: int | None = None
+    step: int = 1
     atoms: tuple[float, ...] = ()
 
 

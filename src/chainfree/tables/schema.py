@@ -145,6 +145,7 @@ def _column(
             high=float(seen.max()),
             missing=bool(missing.any()),
             decimals=None if whole else _decimals(seen.astype(float), dates=dates, single=series.dtype == nw.Float32),
+            step=_step(seen.astype(float)) if whole and not dates else 1,
             atoms=_atoms(seen.astype(float)) if atoms else (),
         )
     if numeric:
@@ -174,6 +175,13 @@ def _decimals(seen: NDArray[np.float64], *, dates: bool, single: bool) -> int | 
         if bool((np.abs(values - np.round(values, digits)) <= off).all()):
             return digits
     return None
+
+
+def _step(seen: NDArray[np.float64]) -> int:
+    """Of whole numbers; 1 where floats do not hold them all."""
+    if np.abs(seen).max() >= 2.0**53:
+        return 1
+    return max(1, int(np.gcd.reduce(np.unique(seen).astype(np.int64))))
 
 
 def _atoms(seen: NDArray[np.float64]) -> tuple[float, ...]:

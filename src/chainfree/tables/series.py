@@ -31,7 +31,8 @@ def number_series(column: NumberColumn, values: NDArray[np.float64]) -> Any:
         )
         return pd.Series(EPOCH + micro.astype("timedelta64[us]")).mask(missing)
     if column.whole:
-        rounded = np.round(np.where(missing, 0.0, values)).clip(-_LARGEST_INTEGER, _LARGEST_INTEGER)
+        steps = np.round(np.where(missing, 0.0, values) / column.step)
+        rounded = (steps * column.step).clip(-_LARGEST_INTEGER, _LARGEST_INTEGER)
         whole = pd.Series(rounded.astype(np.int64))
         return whole.astype("Int64").mask(missing) if missing.any() else whole
     return pd.Series(values if column.decimals is None else np.round(values, column.decimals))
