@@ -92,6 +92,13 @@ def test_a_training_that_diverges_is_counted(monkeypatch: pytest.MonkeyPatch) ->
     assert len(figures["frechet"]["lebm"]["by_seed"]) == 2
 
 
+def test_chains_that_leave_are_counted() -> None:
+    figures, _ = LatentComparison(**_settings(schedule=_settings()["schedule"] | {"chain_step_size": 1e30})).run()
+    assert figures["lost_of_chain"]["ed_lebm"]["mean"] == 1 and "frechet_of_chain" not in figures
+    assert figures["lost"]["vae"]["mean"] == 0 and figures["lost"]["lebm"]["mean"] == 1
+    assert set(figures["frechet"]) == {"vae", "ed_lebm"}
+
+
 def test_settings_make_the_method_that_they_name() -> None:
     networks = LatentNetworks(latent=3, decoder="residual")
     kinds = {"langevin": LangevinPosterior, "variational": VariationalPosterior, "revised": RevisedPosterior}

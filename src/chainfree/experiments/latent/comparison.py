@@ -34,6 +34,7 @@ __all__ = ["LatentComparison"]
 
 _SHOWN = 10
 _FOR_BALLS = 3000  # images that precision and recall are taken on
+_FEWEST = 10  # samples that distances are taken of
 _TURNS = 15
 _STEPS_A_TURN = 4
 
@@ -197,17 +198,23 @@ class _Judge:
     source: torch.Generator
 
     def found(self, model: LatentModel, prior: LatentsOfPrior) -> dict[str, Any]:
-        """Of samples whose latents are drawn in this way; the seconds are the latents' alone."""
+        """Of samples whose latents are drawn in this way; the seconds are the latents' alone.
+
+        Latents that are not finite are counted and left out: chains whose steps are too long for a narrow prior end there.
+        """
         z, seconds = _timed(lambda: prior.latents(model, len(self.real), generator=self.source))
+        finite = z[z.isfinite().all(1)]
+        found: dict[str, Any] = {"sampling_seconds": seconds, "lost": 1 - len(finite) / len(z)}
+        if len(finite) <= _FEWEST:
+            return found
         with torch.no_grad():
-            samples = torch.cat([model.mean(part) for part in z.split(256)])
+            samples = torch.cat([model.mean(part) for part in finite.split(256)])
         features = image_features(self.classifier, samples)
         balls = precision_recall(self.real[:_FOR_BALLS], features[:_FOR_BALLS])
-        return {
+        return found | {
             "frechet": frechet_distance(self.real, features),
             "precision": balls.precision,
             "recall": balls.recall,
-            "sampling_seconds": seconds,
             "samples": _bytes(samples[:_SHOWN]),
         }
 
@@ -256,8 +263,8 @@ def _put(figures: dict[str, Any], name: str, by_seed: Sequence[Mapping[str, Any]
     """One method's figures, those of seeds that did not diverge."""
     figures.setdefault("diverged", {})[name] = sum(found["diverged"] for found in by_seed)
     ended = [found for found in by_seed if not found["diverged"]]
-    for key in ended[0] if ended else ():
-        values = [found[key] for found in ended]
+    for key in dict.fromkeys(key for found in ended for key in found):
+        values = [found[key] for found in ended if key in found]
         if isinstance(values[0], bool | list):
             continue
         spread = {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
