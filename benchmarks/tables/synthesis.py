@@ -61,7 +61,7 @@ def main() -> None:
     recorder = Recorder("synthesis", "python -m benchmarks.tables.synthesis", RESULTS, SEEDS)
     asked = [{"table": name, "method": method, "seed": s} for s in SEEDS for name in NAMES for method in METHODS]
     ours, others = ([q for q in asked if (q["method"] == "chainfree") is mine] for mine in (True, False))
-    # hours, and no line of chainfree is in them
+    # hours, and nothing that chainfree computes is in them: of it they use where data lie and how threads are set
     peers = answers("synthesis_peers", answer, others, jobs=jobs, made_by=PEERS_CODE)
     notes = answers("synthesis", answer, ours, jobs=jobs)
     figures: dict[str, Any] = {key: {name: {} for name in NAMES} for key in KEYS}

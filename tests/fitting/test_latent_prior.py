@@ -57,6 +57,14 @@ def test_a_seed_fixes_it_and_no_rows_may_be_held_out() -> None:
     assert torch.equal(found[0].energy(z), found[1].energy(z))
 
 
+def test_without_steps_it_is_the_mixture() -> None:
+    z, fresh = _ring(1000, 5), _ring(500, 6)
+    fitted = fit_latent_prior(z, MLP(2, width=8, depth=1), components=4, steps=0, seed=0)
+    torch.testing.assert_close(-fitted.energy(fresh), fitted.energy.base.log_prob(fresh))  # type: ignore[operator]
+    assert fitted.log_z.value == 0 and fitted.steps == 0 and fitted.held_out == fitted.held_out_base
+    assert fitted.held_out == pytest.approx(float(-fitted.energy(fresh).mean()), abs=0.3)
+
+
 @pytest.mark.parametrize(
     ("z", "changes", "words"),
     [
@@ -65,7 +73,7 @@ def test_a_seed_fixes_it_and_no_rows_may_be_held_out() -> None:
         (torch.randn(50, 2), {"held_out": 1.0}, "held_out"),
         (torch.randn(50, 2), {"components": 60}, "components"),
         (torch.randn(50, 2), {"noise": (0.5, 0.02), "components": 2}, "low must not be above high"),
-        (torch.randn(50, 2), {"steps": 0, "components": 2}, "steps"),
+        (torch.randn(50, 2), {"steps": -1, "components": 2}, "steps"),
     ],
 )
 def test_what_makes_no_prior_is_refused(z: Tensor, changes: dict[str, object], words: str) -> None:

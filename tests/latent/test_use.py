@@ -129,6 +129,8 @@ def test_the_way_between_rows_is_a_great_circle_with_both_ends() -> None:
     torch.testing.assert_close(way.energies[1], model.prior(way.latents[1]))
     back = model.interpolate(bias + z0 @ w.T, bias - z0 @ w.T, Inverse(), points=3)  # through the origin, and finite
     torch.testing.assert_close(back.latents[1], torch.zeros(2, 2, dtype=torch.float64), atol=1e-9, rtol=0)
+    with pytest.raises(ValueError, match="x and y must be as many rows"):
+        model.interpolate(bias + z0 @ w.T, bias + z1[:1] @ w.T, Inverse())
     with pytest.raises(ValueError, match="points must be at least 2"):
         model.interpolate(z0, z1, Inverse(), points=1)
 
@@ -146,6 +148,9 @@ def test_many_rows_are_as_few() -> None:
 
     whole = model.mean(encoder(x)[0]).detach()
     torch.testing.assert_close(model.reconstruct(x, Mean()), whole)
+    way = model.interpolate(x, x.flip(0), Mean(), points=3)
+    torch.testing.assert_close(way.rows[0], whole)
+    torch.testing.assert_close(way.rows[2], whole.flip(0))
     drawn = model.reconstruct(x[:40], VariationalPosterior(encoder=encoder), generator=_seeded())
     assert drawn.shape == (40, 1, 8, 8) and not torch.equal(drawn, whole[:40])
     assert model.sample(300, NormalPrior(), generator=_seeded()).shape == (300, 1, 8, 8)

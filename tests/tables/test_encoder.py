@@ -140,15 +140,25 @@ def test_values_that_many_rows_share_are_states_of_their_own() -> None:
     assert isinstance(few_rows, NumberColumn) and few_rows.atoms == ()
 
 
-@pytest.mark.parametrize("step", [1, 25])
-def test_whole_numbers_are_spread_over_their_step_for_training(step: int) -> None:
-    frame = pd.DataFrame({"a": step * (np.arange(1000) % 50)})
+def test_whole_numbers_are_spread_over_their_unit_for_training() -> None:
+    frame = pd.DataFrame({"a": np.arange(1000) % 50})
     encoder = _fitted(frame, scaling="standard")
     spread = encoder.encode(frame, generator=torch.Generator().manual_seed(0))
     away = (spread - encoder.encode(frame)).flatten().double().numpy() * frame["a"].std(ddof=0)
-    assert stats.kstest(away / step, stats.uniform(-0.5, 1).cdf).pvalue > 1e-3
+    assert stats.kstest(away, stats.uniform(-0.5, 1).cdf).pvalue > 1e-3
     assert encoder.report.outside == {}
     assert encoder.decode(spread)["a"].tolist() == frame["a"].tolist()
+
+
+def test_the_step_of_a_column_is_for_what_is_made_and_not_for_scores() -> None:
+    frame = pd.DataFrame({"a": 1000 * (np.arange(1000) % 50), "b": np.full(1000, 2024)})
+    encoder = TableEncoder(Schema.infer(frame, numeric=["b"]), scaling="standard").fit(frame)
+    spread = encoder.encode(frame, generator=torch.Generator().manual_seed(0))
+    away = (spread - encoder.encode(frame))[:, 0].double().numpy() * frame["a"].std(ddof=0)
+    assert np.abs(away).max() <= 0.501  # a spread of a thousand would blind scores to what is between
+    encoder.encode(pd.DataFrame({"a": [500], "b": [2025]}))
+    assert encoder.report.outside == {"b": 1}
+    assert encoder.decode(spread + 0.01)["a"].tolist() == frame["a"].tolist()
 
 
 def test_what_was_not_there_is_told_or_refused() -> None:

@@ -44,7 +44,10 @@ class TabularMLP(nn.Module):
 
     sizes: Tensor
     offsets: Tensor
+    few: Tensor
     few_values: Tensor
+    few_once: Tensor
+    many: Tensor
 
     def __init__(
         self,
@@ -78,13 +81,17 @@ class TabularMLP(nn.Module):
         # all columns' vectors in one table, one after the other
         self.register_buffer("offsets", torch.tensor([0, *sizes[:-1]], dtype=torch.long).cumsum(0)[: len(sizes)])
         self.vectors = nn.Embedding(sum(sizes), embedding) if sizes else None
-        # of a column with fewer values than its vectors have entries: itself for each of its values but the first, and they
-        few = [(place, value) for place, size in enumerate(sizes) if size <= embedding for value in range(1, size)]
-        self._few = [place for place, _ in few]
-        self._many = [place for place in range(len(sizes)) if place not in self._few]
-        self.register_buffer(
-            "few_values", torch.tensor([value for _, value in few], dtype=torch.long), persistent=False
-        )
+        # a column of at most as many values as its vectors have entries stands here once for each value but the first
+        pairs = [(place, value) for place, size in enumerate(sizes) if size <= embedding for value in range(1, size)]
+        few = [place for place, _ in pairs]
+        indices = {
+            "few": few,
+            "few_values": [value for _, value in pairs],
+            "few_once": list(dict.fromkeys(few)),
+            "many": [place for place in range(len(sizes)) if place not in few],
+        }
+        for name, index in indices.items():
+            self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
         self.perceptron = MLP(
             len(self.numbers) + embedding * len(sizes), width=width, depth=depth, activation=activation, outputs=outputs
         )
@@ -130,15 +137,14 @@ class TabularMLP(nn.Module):
         of_numbers, of_codes = first.weight.tensor_split([len(self.numbers)], 1)
         of_codes = of_codes.unflatten(1, (len(self.codes), self.vectors.embedding_dim))
         inputs, weights, bias = [x[:, self.numbers]], [of_numbers], first.bias
-        if self._many:
-            inputs.append(self.vectors(codes[:, self._many] + self.offsets[self._many]).flatten(1))
-            weights.append(of_codes[:, self._many].flatten(1))
-        if self._few:
-            inputs.append(codes[:, self._few] == self.few_values)
-            start, table = self.offsets[self._few], self.vectors.weight
-            weights.append((of_codes[:, self._few] * (table[start + self.few_values] - table[start])).sum(2))
-            at_zero = self.few_values == 1  # each column once
-            bias = bias + (of_codes[:, self._few][:, at_zero] * table[start[at_zero]]).sum((1, 2))
+        if len(self.many):
+            inputs.append(self.vectors(codes[:, self.many] + self.offsets[self.many]).flatten(1))
+            weights.append(of_codes[:, self.many].flatten(1))
+        if len(self.few):
+            inputs.append(codes[:, self.few] == self.few_values)
+            start, table = self.offsets[self.few], self.vectors.weight
+            weights.append((of_codes[:, self.few] * (table[start + self.few_values] - table[start])).sum(2))
+            bias = bias + (of_codes[:, self.few_once] * table[self.offsets[self.few_once]]).sum((1, 2))
         return functional.linear(
             torch.cat([part.to(first.weight.dtype) for part in inputs], 1), torch.cat(weights, 1), bias
         )

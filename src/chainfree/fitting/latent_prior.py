@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import require_finite, require_in_unit_interval
+from ..energies import Tilted
 from ..engine.callbacks import Callback
+from ..evaluation.log_z import LogZ
 from ..perturbations import Gaussian, LogUniform
 from .tabular_mixture import fit_tabular_mixture
 from .tilted import TiltedFit, fit_tilted
@@ -31,25 +33,26 @@ def fit_latent_prior(
     lr: float = 1e-3,
     held_out: float = 0.1,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> TiltedFit:
     r"""A mixture of normals by EM and its tilt by energy discrepancy: :math:`p(z) = p_0(z)\, e^{-f(z)} / Z`.
 
     For the second of two stages: the latents of an autoencoder lie near a sheet that fills little of the standard normal's
     space, and what the decoder makes of the rest is no data (Dai and Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019,
-    arXiv 1903.05789). A network alone would have to learn a density that falls by tens of nats within a tenth of a unit; the
-    mixture knows where the sheet is, and the network learns how it bends. Draws and log Z need no chain.
+    arXiv 1903.05789; with normals, Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR 2020, arXiv
+    1903.12436). A network alone would have to learn a density that falls by tens of nats within a tenth of a unit; the
+    mixture knows where the sheet is, and the network learns how it bends. Draws and an estimate of log Z need no chain.
 
     Args:
         latents: one draw of each row's posterior, ``(N, latent_dim)``.
         network: f, ``(B, latent_dim) -> (B,)``; its last layer is set to zero.
         components, prior_rows: of the mixture, see :func:`fit_tabular_mixture`.
         noise: least and greatest variance of the perturbation, in squared units of the latents.
-        draws, steps, batch, lr: see :func:`fit_tilted`.
+        draws, steps, batch, lr: see :func:`fit_tilted`. No steps: the mixture alone.
         held_out: share of the rows that the tilt is stopped by.
         seed: of everything random but the network's first weights.
-        device: where to train the tilt.
+        device: where to train the tilt and to stay; where the latents are, by default. The mixture is fitted on the CPU.
         callbacks: of the engine.
 
     Raises:
@@ -61,6 +64,7 @@ def fit_latent_prior(
         raise ValueError(f"latents must be rows of shape (N, latent_dim), got {tuple(latents.shape)}")
     require_finite("latents", latents)
     require_in_unit_interval("held_out", held_out)
+    device = latents.device if device is None else torch.device(device)
     rows = latents.detach().cpu().float()
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     held, kept = rows[order].tensor_split([round(held_out * len(rows))])
@@ -72,6 +76,10 @@ def fit_latent_prior(
         iterations=_ITERATIONS,
         seed=seed,
     )
+    if steps == 0:
+        energy = Tilted(base, network).to(device).eval().requires_grad_(False)
+        log_prob = float(base.log_prob(held).mean()) if len(held) else None
+        return TiltedFit(energy, LogZ(0.0, 0.0, float(len(kept))), log_prob, log_prob, 0, "completed")
     return fit_tilted(
         kept,
         base,

@@ -23,19 +23,19 @@ def image_decoder(
     sigma: float = 0.3,
     learn_sigma: bool = False,
 ) -> LatentGenerator:
-    """A decoder for :class:`chainfree.objectives.LatentPrior`, without batch norms, for images of 28 or 32 pixels.
+    """A decoder for :class:`chainfree.objectives.LatentPrior`, without batch norms.
 
     Args:
         kind: ``"paper"``, transposed convolutions of the energy discrepancy paper's width; ``"small"``, of a quarter of its
             channels, for processors; ``"residual"``, residual blocks, for GPUs.
         latent_dim: features of z.
-        channels, size: of the images. The size is divisible by 4, and by 8 from 32 pixels on.
+        channels, size: of the images, such as 28 or 32. The size is divisible by 4, and by 8 from 32 pixels on.
         output: ``"tanh"`` for pixels in [-1, 1], ``"sigmoid"`` for [0, 1], ``"none"`` for the logits of bits.
-        sigma: of the Gaussian likelihood, in units of the pixels.
+        sigma: of the Gaussian likelihood, in units of the pixels; within 0.01 and 1 where it is trained.
         learn_sigma: whether σ is trained, from there, between 0.01 and 1.
 
     Raises:
-        ValueError: an unknown kind, or a size that cannot be halved so often.
+        ValueError: an unknown kind, a size that cannot be halved so often, or a σ beyond where it may be trained.
     """
     if kind not in _WIDTHS:
         raise ValueError(f"kind must be one of {', '.join(_WIDTHS)}, got {kind!r}")

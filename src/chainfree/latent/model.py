@@ -119,13 +119,28 @@ class LatentModel:
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, posterior: LatentsOfRows, *, generator: torch.Generator | None = None) -> Tensor:
-        """What rows look like through their latents, without noise, ``(B, *event)``; one draw of the posterior each."""
+        """What rows look like through their latents, without noise, ``(B, *event)``.
+
+        Args:
+            x: rows, ``(B, *event)``.
+            posterior: of which each row has one draw.
+            generator: source of randomness on the device of the rows.
+        """
         parts = x.split(_AT_ONCE)
         return torch.cat([self.mean(posterior.latents(self, part, generator=generator)) for part in parts])
 
     @torch.no_grad()
     def sample(self, n: int, prior: LatentsOfPrior, *, generator: torch.Generator | None = None) -> Tensor:
-        """New rows without noise, ``(n, *event)``."""
+        """New rows without noise, ``(n, *event)``.
+
+        Args:
+            n: rows.
+            prior: how their latents are drawn.
+            generator: source of randomness on the device of the decoder.
+
+        Raises:
+            ValueError: ``n`` below 1.
+        """
         require_positive_int("n", n)
         z = prior.latents(self, n, generator=generator)
         return torch.cat([self.mean(part) for part in z.split(_AT_ONCE)])
@@ -134,7 +149,7 @@ class LatentModel:
     def anomaly_score(
         self, x: Tensor, posterior: LatentsOfRows, *, draws: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
-        r""":math:`-E_{p(z|x)} \log p(x, z)` up to the prior's log Z, in nats, ``(B,)``: high for rows unlike the data.
+        r""":math:`-E_{p(z|x)} \log p(x, z)` up to log Z, in nats, float64, ``(B,)``: high for rows unlike the data.
 
         Args:
             x: rows, ``(B, *event)``.
@@ -145,7 +160,7 @@ class LatentModel:
         require_positive_int("draws", draws)
         found = []
         for part in x.split(_AT_ONCE):
-            total = part.new_zeros(len(part))
+            total = torch.zeros(len(part), dtype=torch.float64, device=part.device)
             for _ in range(draws):
                 total -= self.log_joint(part, posterior.latents(self, part, generator=generator))
             found.append(total / draws)
@@ -163,8 +178,8 @@ class LatentModel:
     ) -> Interpolation:
         """Rows between rows: along the great circle of their latents, whose length changes evenly.
 
-        In many dimensions nearly all of a normal lies at one distance from the origin; the straight way leads nearer to it,
-        where no data are. White, "Sampling Generative Networks", 2016, arXiv 1609.04468.
+        For priors that are like normals in this: in many dimensions nearly all of one lies at one distance from the origin,
+        and the straight way leads nearer to it. White, "Sampling Generative Networks", 2016, arXiv 1609.04468.
 
         Args:
             x, y: where to start and to end, ``(B, *event)``.
@@ -173,11 +188,19 @@ class LatentModel:
             generator: source of randomness on the device of the rows.
 
         Raises:
-            ValueError: fewer than two points.
+            ValueError: fewer than two points, or rows that are no pairs.
         """
         if points < 2:
             raise ValueError(f"points must be at least 2, both ends, got {points!r}")
-        start, end = (posterior.latents(self, rows, generator=generator) for rows in (x, y))
+        if x.shape != y.shape:
+            raise ValueError(f"x and y must be as many rows of one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+        parts = []
+        for rows, others in zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True):
+            start, end = (posterior.latents(self, part, generator=generator) for part in (rows, others))
+            parts.append(self._way(start, end, points))
+        return Interpolation(*(torch.cat(part, 1) for part in zip(*parts, strict=True)))
+
+    def _way(self, start: Tensor, end: Tensor, points: int) -> Interpolation:
         shares = torch.linspace(0, 1, points, dtype=start.dtype, device=start.device).view(-1, 1, 1)
         latents = _great_circle(start, end, shares)
         rows = torch.stack([self.mean(z) for z in latents])

@@ -117,7 +117,7 @@ class TableEncoder:
         Args:
             frame: with the schema's columns, in any order; others are left out.
             generator: source of what training needs: hidden values, and the uniform noise that spreads whole numbers over the
-                step around them, since a density of numbers would else be without bounds. ``None`` leaves whole numbers as
+                unit around them, since a density of numbers would else be without bounds. ``None`` leaves whole numbers as
                 they are and makes hidden values 0, for scores.
 
         Raises:
@@ -143,7 +143,7 @@ class TableEncoder:
         for column in self.schema.columns:
             if isinstance(column, NumberColumn):
                 raw, state = numbers[:, place], states[:, place]
-                spread = 0.5 * column.step if column.whole else 0.0
+                spread = 0.5 if column.whole else 0.0
                 with np.errstate(invalid="ignore"):  # hidden ones are neither
                     beyond = (raw < column.low - spread) | (raw > column.high + spread)
                 _note(outside, column.name, int(beyond.sum()))
@@ -320,8 +320,7 @@ class TableEncoder:
                 states[numbers == atom] = state
             numbers[states > 0] = np.nan
             if column.whole and source is not None:
-                within = torch.rand(len(numbers), generator=source, dtype=torch.float64).numpy() - 0.5
-                numbers = numbers + column.step * within
+                numbers = numbers + torch.rand(len(numbers), generator=source, dtype=torch.float64).numpy() - 0.5
             found.append(numbers)
             found_states.append(states)
         if not found:

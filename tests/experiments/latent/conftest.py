@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from chainfree.datasets import Images
-from chainfree.experiments.latent import comparison, runs
+from chainfree.experiments.latent import anomaly, comparison, runs
 
 
 def _halves(split: str) -> Images:
@@ -26,3 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(runs.LATENT_DATA, "halves", _halves)
     monkeypatch.setattr(comparison, "_FOR_BALLS", 50)
     monkeypatch.setattr(comparison, "_TURNS", 2)
+    # whatever the machine is doing
+    monkeypatch.setattr(runs, "steps_within", lambda *args, seconds, probe: round(20 * seconds))
+    monkeypatch.setattr(anomaly, "steps_within", lambda *args, seconds, probe: round(20 * seconds))
+    monkeypatch.setattr(runs, "_rehearsal", lambda *args: 0.1)

@@ -23,7 +23,7 @@ def _settings(**changes: Any) -> dict[str, Any]:
         "digits": [0, 1],
         "methods": METHODS,
         "networks": {"latent": 3, "encoder_widths": (4, 4), "prior_widths": (8,)},
-        "schedule": {"seconds": 0.3, "probe": 0.1, "batch": 20},
+        "schedule": {"seconds": 2.0, "batch": 20},
         "game": {"widths": (4, 4), "generator_widths": (4,), "latent": 3},
         "draws": 2,
         "seeds": [0, 1],

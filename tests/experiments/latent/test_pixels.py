@@ -21,9 +21,9 @@ def _settings(**changes: Any) -> dict[str, Any]:
         "steps": 40,
         "batch": 20,
         "chain_steps": 3,
-        "method": {"prior": "normal"},
+        "methods": {"autoencoder": {"prior": "normal"}, "latents": {"draws": 2}},
         "networks": {"latent": 3, "encoder_widths": (4, 4), "prior_widths": (8,)},
-        "schedule": {"seconds": 0.3, "probe": 0.1, "batch": 20},
+        "schedule": {"seconds": 2.0, "batch": 20},
         **changes,
     }
 
@@ -41,23 +41,28 @@ def digits_and_clothes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("digits_and_clothes")
 def test_every_energy_is_asked_about_every_kind() -> None:
     figures, picture = PixelsAndLatents(**_settings(steps=150, noise=0.5)).run()
-    for name in ("pixels", "mean-pool", "latents"):
-        assert set(figures["auroc"][name]) == {"noise", "middles", "clothes"}
-        assert all(0 <= value <= 1 for value in figures["auroc"][name].values())
-        assert figures["loss_above_floor"][name] >= 0 and figures["seconds"][name] > 0
+    latent = {f"{name}{part}" for name in ("autoencoder", "latents") for part in ("", ": likelihood", ": prior")}
+    assert set(figures["auroc"]) == {"pixels", "mean-pool", *latent}
+    assert all(set(found) == {"noise", "middles", "clothes"} for found in figures["auroc"].values())
+    assert set(figures["loss_above_floor"]) == {"pixels", "mean-pool", "latents"}
     assert figures["auroc"]["pixels"]["noise"] > 0.6  # what it has learned from
+    # the decoder has not seen such noise, and its latents are those of the images
+    assert figures["auroc"]["autoencoder: likelihood"]["noise"] > 0.9
+    # the more noise, the easier it is told
+    floors = figures["loss_above_floor"]["pixels"]
+    assert floors["0.01"] > floors["0.1"] > floors["1.0"] > 0
     assert len(picture.axes) == 1
     json.dumps(figures)
 
 
 def test_the_floor_is_where_all_draws_are_told() -> None:
-    experiment, x = PixelsAndLatents(**_settings()), torch.zeros(30, 3)
+    x = torch.zeros(30, 3)
     source = torch.Generator().manual_seed(0)
     for w, draws in ((1.0, 8), (0.5, 3)):
         loss = EnergyDiscrepancy(draws=draws, w=w)
-        told = experiment._above_floor(loss, lambda rows: 1e4 * (rows != 0).any(1), x, source)
+        told = pixels.above_floor(loss, lambda rows: 1e4 * (rows != 0).any(1), x, source)
         assert told == pytest.approx(0, abs=1e-6)
-        flat = experiment._above_floor(loss, lambda rows: 0 * rows.sum(1), x, source)
+        flat = pixels.above_floor(loss, lambda rows: 0 * rows.sum(1), x, source)
         assert flat == pytest.approx(math.log(w / draws + 1) - math.log(w / draws), abs=1e-6)
 
 
@@ -67,7 +72,8 @@ def test_the_floor_is_where_all_draws_are_told() -> None:
         ({"t": 0.0}, "t must be"),
         ({"steps": 0}, "steps"),
         ({"seeds": [1, 2]}, "one seed"),
-        ({"method": {"lr": -1.0}}, "lr must be"),
+        ({"methods": {"latents": {"lr": -1.0}}}, "lr must be"),
+        ({"floors": [0.0]}, "floors must be"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], words: str) -> None:

@@ -63,8 +63,8 @@ class PixelGame:
             require_positive(name, getattr(self, name))
         require_positive_int("latent", self.latent)
 
-    def energies(self, x: Tensor, judged: Tensor, schedule: Schedule, *, seed: int) -> Tensor:
-        """Train on images ``(N, C, H, W)``; the energies of those to be judged, ``(M,)``.
+    def energies(self, x: Tensor, judged: Tensor, schedule: Schedule, *, seed: int) -> tuple[Tensor, float]:
+        """Train on images ``(N, C, H, W)``; the energies of those to be judged, ``(M,)``, and the seconds.
 
         Raises:
             TrainingDivergedError: the guard gave up.
@@ -100,7 +100,7 @@ class PixelGame:
             raise KeyboardInterrupt(f"training was stopped by {own.interrupted_by} at step {report.steps}")
         energy = own.averaged()
         with torch.no_grad():
-            return torch.cat([energy(part) for part in judged.split(256)])
+            return torch.cat([energy(part) for part in judged.split(256)]), report.seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +158,14 @@ class LatentAnomaly:
             question = missing[index][0]
             notes.add(question, found)
             print(question["name"], question["digit"], question["seed"], found, flush=True)  # noqa: T201
-        figures: dict[str, Any] = {key: {str(d): {} for d in self.digits} for key in ("auprc", "auroc", "diverged")}
+        keys = ("auprc", "auroc", "lost", "seconds")
+        figures: dict[str, Any] = {key: {str(d): {} for d in self.digits} for key in (*keys, "diverged")}
         for digit in self.digits:
             for name in names:
                 by_seed = [notes[self._question(name, digit, seed)] for seed in self.seeds]
                 ended = [found for found in by_seed if not found["diverged"]]
                 figures["diverged"][str(digit)][name] = len(by_seed) - len(ended)
-                for key in ("auprc", "auroc"):
+                for key in keys:
                     values = [found[key] for found in ended]
                     if values:
                         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -204,18 +205,25 @@ def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
     judged, labels = scaled_pixels(test.x), (test.y == question["digit"]).long()
     try:
         if question["name"] == _GAME:
-            score = PixelGame(**question["method"]).energies(
-                x, judged, Schedule(**question["schedule"]), seed=question["seed"]
-            )
+            game, schedule = PixelGame(**question["method"]), Schedule(**question["schedule"])
+            score, seconds = game.energies(x, judged, schedule, seed=question["seed"])
         else:
             method, networks, schedule = settings_of(question)
             run = trained(x, method, networks, schedule, seed=question["seed"])
-            source = torch.Generator().manual_seed(question["seed"])
+            seconds, source = run.seconds, torch.Generator().manual_seed(question["seed"])
             score = run.model.anomaly_score(judged, run.posterior, draws=question["draws"], generator=source)
     except TrainingDivergedError:
         return {"diverged": True}
-    found = anomaly_scores(score, labels)
-    return {"diverged": False, "auprc": found.average_precision, "auroc": found.auroc}
+    # chains on a posterior too narrow for their steps: as odd as can be
+    lost = ~score.isfinite()
+    found = anomaly_scores(score.masked_fill(lost, torch.finfo(score.dtype).max), labels)
+    return {
+        "diverged": False,
+        "auprc": found.average_precision,
+        "auroc": found.auroc,
+        "lost": float(lost.double().mean()),
+        "seconds": seconds,
+    }
 
 
 def _require_digit(name: str, value: Any) -> None:

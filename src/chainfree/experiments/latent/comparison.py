@@ -23,7 +23,8 @@ from ...engine import Engine, OptimizerSettings, TrainingDivergedError
 from ...evaluation import frechet_distance, image_features, precision_recall, train_image_classifier
 from ...fitting import fit_generator
 from ...generators import ResidualGenerator
-from ...latent import GeneratorPrior, LatentModel, LatentsOfPrior
+from ...latent import GeneratorPrior, LangevinPrior, LatentModel, LatentsOfPrior, ResampledPrior
+from ...samplers import sample_tilted
 from ..checks import require_seeds
 from ..notes import Notes
 from ..side_by_side import side_by_side
@@ -51,8 +52,10 @@ class LatentComparison:
         networks: settings of :class:`LatentNetworks`.
         schedule: settings of :class:`Schedule`.
         images: generated, for the Fréchet distance.
-        timed: method whose prior's step is timed, and whose energy a generator of latents is fitted to.
+        timed: method whose prior's step is timed, of the first stage.
+        sampled: method whose energy a generator of latents is fitted to, and a chain is run on.
         generator_steps, generator_width: of that generator.
+        chain_steps, chain_step_size: of that chain.
         judged_on: ``test``; or ``validation``, the last 10,000 training images, by which settings are chosen.
         seeds: of training.
         jobs: trainings side by side, a thread each.
@@ -65,8 +68,11 @@ class LatentComparison:
     schedule: Mapping[str, Any] = field(default_factory=dict)
     images: int = 10_000
     timed: str = "ed_lebm"
+    sampled: str = "ed_lebm"
     generator_steps: int = 3000
     generator_width: int = 256
+    chain_steps: int = 500
+    chain_step_size: float = 0.04
     judged_on: str = "test"
     seeds: Sequence[int] = (0, 1, 2)
     jobs: int = 2
@@ -78,6 +84,9 @@ class LatentComparison:
         for name in (self.timed, "lebm"):
             if name not in methods or methods[name].prior == "normal":
                 raise ValueError(f"methods must have {name!r} with a prior that is trained, got {', '.join(methods)}")
+        if self.sampled not in methods:
+            raise ValueError(f"methods must have {self.sampled!r}, got {', '.join(methods)}")
+        LangevinPrior(steps=self.chain_steps, step_size=self.chain_step_size)
         LatentNetworks(**self.networks)
         Schedule(**self.schedule)
         for name in ("images", "generator_steps", "generator_width", "jobs"):
@@ -106,7 +115,12 @@ class LatentComparison:
         return figures, self._picture(test, notes)
 
     def _question(self, name: str, seed: int) -> dict[str, Any]:
-        generator = {"steps": self.generator_steps, "width": self.generator_width} if name == self.timed else None
+        samplers = {
+            "steps": self.generator_steps,
+            "width": self.generator_width,
+            "chain_steps": self.chain_steps,
+            "chain_step_size": self.chain_step_size,
+        }
         return {
             "experiment": "latent_comparison",
             "name": name,
@@ -116,12 +130,12 @@ class LatentComparison:
             "networks": dict(self.networks),
             "schedule": dict(self.schedule),
             "images": self.images,
-            "generator": generator,
+            "samplers": samplers if name == self.sampled else None,
             "seed": seed,
         }
 
     def _of_data(self, judge: nn.Sequential, train: Images, test: Images) -> dict[str, float]:
-        """What images of the data's own law score: no method can be told from the data below it."""
+        """What training images score against those to be judged by, which is about what samples without a fault would."""
         real, other = (image_features(judge, scaled_pixels(part.x[: self.images])) for part in (test, train))
         balls = precision_recall(real[:_FOR_BALLS], other[:_FOR_BALLS])
         return {
@@ -164,8 +178,8 @@ def _answer(question: Mapping[str, Any], classifier: nn.Sequential) -> dict[str,
     x, test = (scaled_pixels(part.x) for part in images_for(question["data"], question["judged_on"]))
     try:
         run = trained(x, method, networks, schedule, seed=question["seed"])
-    except TrainingDivergedError:
-        return {"diverged": True}
+    except TrainingDivergedError as error:
+        return {"diverged": True, "why": [str(error)]}
     source = torch.Generator().manual_seed(question["seed"] + 1)
     judge = _Judge(classifier, image_features(classifier, test[: question["images"]]), source)
     restored = run.model.reconstruct(test, run.posterior, generator=source)
@@ -178,8 +192,8 @@ def _answer(question: Mapping[str, Any], classifier: nn.Sequential) -> dict[str,
         "reconstructions": _bytes(restored[:_SHOWN]),
         **judge.found(run.model, run.prior),
     }
-    if question["generator"] is not None:
-        found |= _samplers(run, schedule, judge, seed=question["seed"], **question["generator"])
+    if question["samplers"] is not None:
+        found |= _samplers(run, judge, question["samplers"], question["seed"])
     return found
 
 
@@ -219,17 +233,22 @@ class _Judge:
         }
 
 
-def _samplers(run: Run, schedule: Schedule, judge: _Judge, *, seed: int, steps: int, width: int) -> dict[str, Any]:
+def _samplers(run: Run, judge: _Judge, asked: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """A generator that is fitted to the prior's energy, beside a chain on it."""
     energy = run.model.prior
     assert isinstance(energy, nn.Module)
     latent = run.model.decoder.latent_dim
-    fitted = fit_generator(energy, ResidualGenerator(latent, latent, width=width, seed=seed), steps=steps, seed=seed)
-    ways: dict[str, LatentsOfPrior] = {
-        "generator": GeneratorPrior(generator=fitted.generator),
-        "chain": schedule.chain,
-    }
+    start = ResidualGenerator(latent, latent, width=asked["width"], seed=seed)
+    try:
+        fitted = fit_generator(energy, start, steps=asked["steps"], seed=seed)
+    except TrainingDivergedError:
+        return {"lost_of_generator": 1.0}
+    chain = LangevinPrior(steps=asked["chain_steps"], step_size=asked["chain_step_size"])
+    ways: dict[str, LatentsOfPrior] = {"generator": GeneratorPrior(generator=fitted.generator), "chain": chain}
     found: dict[str, Any] = {"generator_fit_seconds": fitted.seconds}
+    if isinstance(run.prior, ResampledPrior) and isinstance(energy, Tilted):
+        drawn = sample_tilted(energy, 1000, proposals=run.prior.proposals, generator=judge.source)
+        found["effective_proposals"] = float(drawn.effective_proposals.median())
     for name, prior in ways.items():
         found |= {f"{key}_of_{name}": value for key, value in judge.found(run.model, prior).items()}
     found["sampling_speedup"] = found["sampling_seconds_of_chain"] / found["sampling_seconds_of_generator"]

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import nn
 
-from ...checks import require_non_negative, require_positive, require_positive_int
+from ...checks import require_in_unit_interval, require_positive, require_positive_int
 from ...energies import MLP, ConvNet, Gaussian
 from ...energies.analytic.base import AnalyticEnergy
 from ...engine import Cosine, Engine, OptimizerSettings
@@ -19,6 +19,7 @@ from ...latent import (
     GaussianEncoder,
     ImageDecoder,
     LangevinPosterior,
+    LangevinPrior,
     RevisedPosterior,
     VariationalPosterior,
     image_decoder,
@@ -79,14 +80,15 @@ class LatentMethod:
         noise: variances that energy discrepancy perturbs by: one, or the ends of a log-uniform range. Of denoising score
             matching, the one standard deviation.
         draws: of energy discrepancy.
-        reference: share of the latents that are contrasted with the standard normal itself.
-        chain_steps, chain_step_size: of the short runs on the prior.
+        reference: share of the latents that are contrasted with the standard normal itself, below 1; 0 for none.
+        chain_steps, chain_step_size: of Langevin on the prior: of the short runs that it is trained by, and else of samples.
         generator_width: of VERA's generator of latents.
         lr, prior_lr: of Adam, falling along a cosine.
-        refit: share of the time after which the networks are left as they are and the prior is fitted anew, to the latents
-            that the posterior then has (:func:`chainfree.fitting.fit_latent_prior`); 0 for no second stage.
-        refit_components, refit_steps: of that fit.
-        proposals: for each sample, where there was a second stage; other priors are sampled by Langevin.
+        refit: whether there is a second stage, in which the networks stay as they are and the prior is fitted anew to the
+            latents that the posterior then has: :func:`chainfree.fitting.fit_latent_prior`, with ``noise``, ``draws`` and
+            ``prior_lr``.
+        refit_components, refit_steps: of that fit; no steps for a mixture without a tilt.
+        proposals: for each sample, where there was a second stage.
     """
 
     posterior: PosteriorKind = "variational"
@@ -96,12 +98,12 @@ class LatentMethod:
     noise: Sequence[float] = (0.25,)
     draws: int = 16
     reference: float = 0.0
-    chain_steps: int = 60
-    chain_step_size: float = 0.16
+    chain_steps: int = 500
+    chain_step_size: float = 0.04
     generator_width: int = 128
     lr: float = 1e-3
     prior_lr: float = 1e-3
-    refit: float = 0.0
+    refit: bool = False
     refit_components: int = 64
     refit_steps: int = 1500
     proposals: int = 16
@@ -118,15 +120,27 @@ class LatentMethod:
             "chain_steps",
             "generator_width",
             "refit_components",
-            "refit_steps",
             "proposals",
         ):
             require_positive_int(name, getattr(self, name))
         for name in ("posterior_step_size", "chain_step_size", "lr", "prior_lr"):
             require_positive(name, getattr(self, name))
-        require_non_negative("reference", self.reference)
-        if not 0 <= self.refit < 1:
-            raise ValueError(f"refit must be a share of the time, from 0 to below 1, got {self.refit!r}")
+        require_in_unit_interval("reference", self.reference)
+        for value in self.noise:
+            require_positive("noise", value)
+        if self.prior == "denoising" and len(self.noise) == 2:
+            raise ValueError(f"denoising has one noise, got {list(self.noise)!r}")
+        if self.noise[0] > self.noise[-1]:
+            raise ValueError(f"noise must be a range from low to high, got {list(self.noise)!r}")
+        if not isinstance(self.refit, bool):
+            raise ValueError(f"refit must be true or false, got {self.refit!r}")
+        if isinstance(self.refit_steps, bool) or not isinstance(self.refit_steps, int) or self.refit_steps < 0:
+            raise ValueError(f"refit_steps must be a whole number of at least 0, got {self.refit_steps!r}")
+
+    @property
+    def chain(self) -> LangevinPrior:
+        """Langevin on the prior."""
+        return LangevinPrior(steps=self.chain_steps, step_size=self.chain_step_size)
 
     def training(self, networks: LatentNetworks, *, size: int, channels: int, seed: int) -> Training:
         """The networks with first weights from the seed, and what trains them."""

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from ... import plotting
 from ...batches import batches
-from ...checks import require_positive, require_positive_int
+from ...checks import energy_values, require_positive, require_positive_int
 from ...datasets import scaled_pixels
 from ...energies import ConvNet
 from ...engine import Cosine, Engine, OptimizerSettings
 from ...evaluation import anomaly_scores
+from ...latent import LatentModel
 from ...losses import EnergyDiscrepancy
 from ...perturbations import Gaussian, MeanPool, Perturbation
 from ...samplers import langevin
-from ..checks import require_seeds
+from ..checks import require_each, require_seeds
 from .methods import LatentMethod, LatentNetworks, latent_methods
-from .runs import Schedule, images_for, trained
+from .runs import Run, Schedule, images_for, trained
 
 __all__ = ["PixelsAndLatents"]
 
@@ -39,8 +40,9 @@ _JUDGED = 2000  # images of a kind
 class PixelsAndLatents:
     """Settings of the experiment.
 
-    Three energies of one data set judge test images, and what they are not: the same images with a little noise, the middle
-    of two of them, and images of another data set.
+    Energies of pixels, by energy discrepancy with noise and under a mean-pool, and decoders whose latents have an energy,
+    judge test images and what they are not: the same images with a little noise, the middle of two of them, and images of
+    another data set. A latent model judges by -log p(x, z), and by either of its terms alone.
 
     Args:
         t: variance of the Gaussian noise on pixels in [-1, 1].
@@ -50,7 +52,8 @@ class PixelsAndLatents:
         steps, batch, lr: of their training.
         chain_steps, chain_step_size: of Langevin on them, which starts in noise.
         noise: standard deviation of the noise on images that are judged.
-        method, networks, schedule: of the latent model, as in the other recipes.
+        floors: variances, in mean variances of a feature, at which it is measured what the loss has left to learn.
+        methods, networks, schedule: of the latent models, as in the other recipes.
         seeds: one.
     """
 
@@ -65,7 +68,8 @@ class PixelsAndLatents:
     chain_steps: int = 500
     chain_step_size: float = 0.002
     noise: float = 0.1
-    method: Mapping[str, Any] = field(default_factory=dict)
+    floors: Sequence[float] = (0.01, 0.1, 1.0)
+    methods: Mapping[str, Mapping[str, Any]]
     networks: Mapping[str, Any] = field(default_factory=dict)
     schedule: Mapping[str, Any] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
@@ -75,7 +79,8 @@ class PixelsAndLatents:
             require_positive(name, getattr(self, name))
         for name in ("window", "draws", "steps", "batch", "chain_steps"):
             require_positive_int(name, getattr(self, name))
-        latent_methods({"method": self.method})
+        require_each("floors", self.floors, require_positive)
+        latent_methods(self.methods)
         LatentNetworks(**self.networks)
         Schedule(**self.schedule)
         require_seeds(self.seeds)
@@ -90,28 +95,35 @@ class PixelsAndLatents:
         energies: dict[str, Callable[[Tensor], Tensor]] = {}
         samples: dict[str, Tensor] = {}
         figures: dict[str, Any] = {"auroc": {}, "loss_above_floor": {}, "seconds": {}}
-        perturbations: dict[str, Perturbation] = {
-            "pixels": Gaussian(t=self.t),
-            "mean-pool": MeanPool(window=self.window, t=self.pooled_t),
+        kinds_of_noise: dict[str, tuple[float, Callable[[float], Perturbation]]] = {
+            "pixels": (self.t, lambda t: Gaussian(t=t)),
+            "mean-pool": (self.pooled_t, lambda t: MeanPool(window=self.window, t=t)),
         }
-        for name, perturbation in perturbations.items():
-            loss = EnergyDiscrepancy(perturbation=perturbation, draws=self.draws)
+        for name, (t, noise) in kinds_of_noise.items():
+            loss = EnergyDiscrepancy(perturbation=noise(t), draws=self.draws)
             energy, figures["seconds"][name] = self._trained(x, loss, seed)
-            figures["loss_above_floor"][name] = self._above_floor(loss, energy, kinds["images"], source)
+            figures["loss_above_floor"][name] = self._above_floors(noise, energy, kinds["images"], source)
             start = torch.randn(_SHOWN, *x.shape[1:], generator=source)
             samples[name] = langevin(
                 energy, start, steps=self.chain_steps, step_size=self.chain_step_size, generator=source
             )
             energies[name] = energy
-        run = trained(
-            x, LatentMethod(**self.method), LatentNetworks(**self.networks), Schedule(**self.schedule), seed=seed
-        )
-        figures["seconds"]["latents"] = run.seconds
-        loss = EnergyDiscrepancy(perturbation=Gaussian(t=self.t), draws=self.draws)
-        latents = run.posterior.latents(run.model, kinds["images"], generator=source)
-        figures["loss_above_floor"]["latents"] = self._above_floor(loss, run.model.prior, latents, source)
-        samples["latents"] = run.model.sample(_SHOWN, run.prior, generator=source)
-        energies["latents"] = lambda rows: run.model.anomaly_score(rows, run.posterior, draws=4, generator=source)
+        for name, settings in self.methods.items():
+            run = trained(
+                x, LatentMethod(**settings), LatentNetworks(**self.networks), Schedule(**self.schedule), seed=seed
+            )
+            figures["seconds"][name] = run.seconds
+            samples[name] = run.model.sample(_SHOWN, run.prior, generator=source)
+            energies |= {
+                name: _of_all(run, source),
+                f"{name}: likelihood": _of_part(run, source, lambda model, rows, z: -model.log_conditional(rows, z)),
+                f"{name}: prior": _of_part(run, source, lambda model, _, z: energy_values(model.prior, z)),
+            }
+            if settings.get("prior") != "normal":
+                latents = run.posterior.latents(run.model, kinds["images"], generator=source)
+                figures["loss_above_floor"][name] = self._above_floors(
+                    lambda t: Gaussian(t=t), run.model.prior, latents, source
+                )
         found = {name: {kind: _in_parts(of, rows) for kind, rows in kinds.items()} for name, of in energies.items()}
         for name, by_kind in found.items():
             figures["auroc"][name] = {
@@ -122,7 +134,7 @@ class PixelsAndLatents:
                 if kind != "images"
             }
         figures["settings"] = {**asdict(self), "seeds": list(self.seeds)}
-        return figures, _picture(kinds, found, samples)
+        return figures, _picture(kinds, {name: found[name] for name in samples}, samples)
 
     def _images(self, source: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Training images, and as many of every kind to be judged."""
@@ -146,11 +158,34 @@ class PixelsAndLatents:
             raise KeyboardInterrupt(f"training was stopped by {engine.interrupted_by} at step {report.steps}")
         return engine.averaged(), time.perf_counter() - began
 
-    def _above_floor(self, loss: EnergyDiscrepancy, energy: Any, rows: Tensor, source: torch.Generator) -> float:
-        """Nats above log(w/M), the infimum, where all draws are told from their row and no gradient is left."""
-        with torch.no_grad():
-            values = [loss(energy, part, generator=source).loss for part in rows.split(100)]
-        return float(torch.stack(values).double().mean()) - math.log(loss.w / loss.draws)
+    def _above_floors(
+        self, noise: Callable[[float], Perturbation], energy: Any, rows: Tensor, source: torch.Generator
+    ) -> dict[str, float]:
+        """What is left of the loss, by the noise's variance in mean variances of a feature."""
+        variance = float(rows.flatten(1).var(0).mean())
+        return {
+            str(share): above_floor(
+                EnergyDiscrepancy(perturbation=noise(share * variance), draws=self.draws), energy, rows, source
+            )
+            for share in self.floors
+        }
+
+
+@torch.no_grad()
+def above_floor(loss: EnergyDiscrepancy, energy: Any, rows: Tensor, source: torch.Generator) -> float:
+    """Nats above log(w/M), the infimum, where all draws are told from their row and no gradient is left."""
+    values = [loss(energy, part, generator=source).loss for part in rows.split(100)]
+    return float(torch.stack(values).double().mean()) - math.log(loss.w / loss.draws)
+
+
+def _of_all(run: Run, source: torch.Generator) -> Callable[[Tensor], Tensor]:
+    return lambda rows: run.model.anomaly_score(rows, run.posterior, draws=4, generator=source)
+
+
+def _of_part(
+    run: Run, source: torch.Generator, part: Callable[[LatentModel, Tensor, Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    return lambda rows: part(run.model, rows, run.posterior.latents(run.model, rows, generator=source))
 
 
 @torch.no_grad()

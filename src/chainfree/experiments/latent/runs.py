@@ -20,7 +20,6 @@ from ...fitting import fit_latent_prior
 from ...latent import (
     GeneratorPrior,
     LangevinPosterior,
-    LangevinPrior,
     LatentModel,
     LatentsOfPrior,
     LatentsOfRows,
@@ -63,31 +62,22 @@ def images_for(data: str, judged_on: str) -> tuple[Images, Images]:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long a training is, and how it is sampled.
+    """How long a training is.
 
     Args:
-        seconds: of all of it, on one thread.
-        probe: seconds in which the number of steps that takes is measured, before.
+        seconds: of all of it, on one thread. A second stage is rehearsed before, and the first has what that leaves.
+        probe: seconds in which the number of steps that the first takes is measured, before.
         batch: images a step.
-        chain_steps, chain_step_size: of Langevin on the prior, where there is no other way to sample it.
     """
 
     seconds: float = 300.0
     probe: float = 15.0
     batch: int = 128
-    chain_steps: int = 500
-    chain_step_size: float = 0.04
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "probe", "chain_step_size"):
+        for name in ("seconds", "probe"):
             require_positive(name, getattr(self, name))
-        for name in ("batch", "chain_steps"):
-            require_positive_int(name, getattr(self, name))
-
-    @property
-    def chain(self) -> LangevinPrior:
-        """Langevin on the prior."""
-        return LangevinPrior(steps=self.chain_steps, step_size=self.chain_step_size)
+        require_positive_int("batch", self.batch)
 
 
 @dataclass(frozen=True)
@@ -113,6 +103,7 @@ def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule:
     """Train on images in [-1, 1], ``(N, C, H, W)``.
 
     Raises:
+        ValueError: the second stage alone takes longer than all may.
         TrainingDivergedError: the guard gave up.
         KeyboardInterrupt: a signal came.
     """
@@ -123,7 +114,13 @@ def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule:
     def probed(callbacks: list[Callback]) -> Engine:
         return training().engine(callbacks)
 
-    first_stage = schedule.seconds * (1 - method.refit)
+    first_stage = schedule.seconds
+    if method.refit:
+        first_stage -= _rehearsal(x, training(), method, networks)
+        if first_stage <= 0:
+            raise ValueError(
+                f"the second stage takes more than {schedule.seconds} seconds; give more, or fewer refit_steps"
+            )
     steps = steps_within(probed, batches(x, size=schedule.batch, seed=seed), seconds=first_stage, probe=schedule.probe)
     own = training()
     engine = own.engine()
@@ -132,11 +129,11 @@ def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule:
     if report.stopped == "interrupted":
         raise KeyboardInterrupt(f"training was stopped by {engine.interrupted_by} at step {report.steps}")
     model, posterior = _averaged(own, engine)
-    prior: LatentsOfPrior = NormalPrior() if method.prior == "normal" else schedule.chain
+    prior: LatentsOfPrior = NormalPrior() if method.prior == "normal" else method.chain
     if isinstance(own.objective.prior, VERA):
         prior = GeneratorPrior(generator=engine.averaged(own.objective.prior.generator))
     if method.refit:
-        model = replace(model, prior=_refitted(x, model, posterior, method, networks=networks, seed=seed))
+        model = replace(model, prior=_refitted(_latents(x, model, posterior, seed), method, networks, seed))
         prior = ResampledPrior(proposals=method.proposals)
     return Run(model, posterior, prior, steps, time.perf_counter() - began)
 
@@ -150,23 +147,35 @@ def _averaged(training: Training, engine: Engine) -> tuple[LatentModel, LatentsO
     return model, replace(posterior, encoder=engine.averaged(posterior.encoder))
 
 
-def _refitted(
-    x: Tensor,
-    model: LatentModel,
-    posterior: LatentsOfRows,
-    method: LatentMethod,
-    *,
-    networks: LatentNetworks,
-    seed: int,
-) -> nn.Module:
+def _rehearsal(x: Tensor, training: Training, method: LatentMethod, networks: LatentNetworks) -> float:
+    """Seconds that the second stage takes: of these networks' latents, and of a prior for what no mixture finds at once."""
+    model = LatentModel(training.prior, training.decoder, training.objective.likelihood)
+    began = time.perf_counter()
+    latents = _latents(x, model, training.objective.posterior, training.seed)
+    _refitted(torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), method, networks, training.seed)
+    return time.perf_counter() - began
+
+
+@torch.no_grad()
+def _latents(x: Tensor, model: LatentModel, posterior: LatentsOfRows, seed: int) -> Tensor:
     source = torch.Generator().manual_seed(seed)
-    latents = torch.cat([posterior.latents(model, part, generator=source) for part in x.split(_ROWS_AT_ONCE)])
+    return torch.cat([posterior.latents(model, part, generator=source) for part in x.split(_ROWS_AT_ONCE)])
+
+
+def _refitted(latents: Tensor, method: LatentMethod, networks: LatentNetworks, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         width = tuple(networks.prior_widths)
         network = MLP(networks.latent, width=width, depth=len(width), activation="relu")
     return fit_latent_prior(
-        latents, network, components=method.refit_components, steps=method.refit_steps, seed=seed
+        latents,
+        network,
+        components=method.refit_components,
+        noise=(method.noise[0], method.noise[-1]),
+        draws=method.draws,
+        steps=method.refit_steps,
+        lr=method.prior_lr,
+        seed=seed,
     ).energy
 
 
