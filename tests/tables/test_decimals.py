@@ -45,6 +45,7 @@ def test_whole_numbers_have_the_step_of_the_column(step: int) -> None:
     holed = number_series(column, np.array([0.4 * step, np.nan, 1.6 * step]))
     assert holed[0] == 0 and pd.isna(holed[1]) and holed[2] == 2 * step
     assert _column(np.append(values, 7 * step + 1)).step == 1
+    assert _column(np.append(np.tile(values, 6), 7 * step + 1)).step == step  # one of three thousand
 
 
 def test_what_has_no_step_has_one() -> None:

@@ -22,6 +22,7 @@ _FEW = 20  # whole numbers of so few values are ordinal categories
 _ATOM = 0.05  # of the cells: a number that so many share is no draw of a density
 _BEYOND_CHANCE = 10  # rows that share an atom at least
 _IDENTIFIERS = 0.5  # of the rows: text of more values than that names rows
+_EXCEPTIONS = 1e-3  # share of cells that may be off a column's step
 _LARGEST = 1e100
 _MOST_DECIMALS = 6
 _SINGLE, _DOUBLE = 2.0**-23, 2.0**-50  # rounding of a number, in parts of it
@@ -181,7 +182,10 @@ def _step(seen: NDArray[np.float64]) -> int:
     """Of whole numbers; 1 where floats do not hold them all."""
     if np.abs(seen).max() >= 2.0**53:
         return 1
-    return max(1, int(np.gcd.reduce(np.unique(seen).astype(np.int64))))
+    values, counts = np.unique(seen, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    most = np.searchsorted(np.cumsum(counts[order]), (1 - _EXCEPTIONS) * len(seen)) + 1
+    return max(1, int(np.gcd.reduce(values[order[:most]].astype(np.int64))))
 
 
 def _atoms(seen: NDArray[np.float64]) -> tuple[float, ...]:
