@@ -23,8 +23,8 @@ class NumberColumn:
         missing: whether some cells were missing.
         decimals: digits after the point that no cell exceeds, up to six, of dates those of their seconds; ``None`` where some
             do. What is made for the column is rounded to them.
-        step: of whole numbers, the largest that all but at most a thousandth are multiples of: limits in ten thousands. What is
-            made for the column is rounded to it; scores know nothing of it.
+        step: of whole numbers, the largest that all but at most a thousandth are multiples of: limits in ten thousands. What
+            is made for the column is rounded to it; scores know nothing of it.
         atoms: values that so many rows share that they have mass of their own: the zeros of an amount, the 40 of working
             hours. What is left is continuous.
     """
