@@ -114,14 +114,7 @@ class LatentMethod:
                 raise ValueError(f"{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
         if len(self.noise) not in (1, 2):
             raise ValueError(f"noise must be one number or a range's two ends, got {list(self.noise)!r}")
-        for name in (
-            "posterior_steps",
-            "draws",
-            "chain_steps",
-            "generator_width",
-            "refit_components",
-            "proposals",
-        ):
+        for name in ("posterior_steps", "draws", "chain_steps", "generator_width", "refit_components", "proposals"):
             require_positive_int(name, getattr(self, name))
         for name in ("posterior_step_size", "chain_step_size", "lr", "prior_lr"):
             require_positive(name, getattr(self, name))
@@ -166,10 +159,10 @@ class LatentMethod:
     def _posterior(self, encoder: GaussianEncoder) -> LangevinPosterior | VariationalPosterior | RevisedPosterior:
         if self.posterior == "variational":
             return VariationalPosterior(encoder=encoder)
-        steps = {"steps": self.posterior_steps, "step_size": self.posterior_step_size}
+        steps, step_size = self.posterior_steps, self.posterior_step_size
         if self.posterior == "revised":
-            return RevisedPosterior(encoder=encoder, **steps)  # type: ignore[arg-type]
-        return LangevinPosterior(**steps)  # type: ignore[arg-type]
+            return RevisedPosterior(encoder=encoder, steps=steps, step_size=step_size)
+        return LangevinPosterior(steps=steps, step_size=step_size)
 
     def rule(self, base: AnalyticEnergy) -> Loss | Objective | None:
         """What the prior's energy, which tilts ``base``, is trained by."""
