@@ -93,8 +93,8 @@ def _by_table(figure: dict[str, Any]) -> str:
 
 def _discrete(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     told = "; ".join(
-        f"{name} {found['log_likelihood']:.2f} in [{found['low']:.2f}, {found['high']:.2f}] ({found['mixture']:.2f})"
-        for name, found in figures.items()
+        f"{name} {value:.2f} in [{figures['low'][name]:.2f}, {figures['high'][name]:.2f}] ({figures['mixture'][name]:.2f})"
+        for name, value in figures["log_likelihood"].items()
     )
     return [("binary tables: test log-likelihood in nats (the mixture alone)", told, "discrete")]
 

@@ -51,9 +51,10 @@ def main() -> None:
     by_table = {name: [notes[{"table": name, "split": split}] for split in SPLITS] for name in names}
     figures = summary(by_table)
     print(table_of(figures))
-    print(recorder.write(figures, packages=("pyod",)))
+    taken_up = {"taken_up": len(asked) - notes.added}
+    print(recorder.write({**figures, **taken_up}, packages=("pyod",)))
     alarms = Recorder("conformal", "python -m benchmarks.tables.adbench", RESULTS, SPLITS)
-    print(alarms.write(false_alarms(by_table)))
+    print(alarms.write({**false_alarms(by_table), **taken_up}))
 
 
 def table_names() -> list[str]:

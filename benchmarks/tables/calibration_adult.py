@@ -48,7 +48,7 @@ def main() -> None:
         for method in METHODS
     ]
     print(text_table(["labels", "method", *KEYS], rows))
-    print(recorder.write(figures))
+    print(recorder.write({**figures, "taken_up": len(asked) - notes.added}))
 
 
 def answer(question: Mapping[str, Any]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from chainfree.threads import use_threads
 
 SETS = ("nltcs", "plants", "baudio", "mushrooms", "accidents", "pumsb_star", "nips", "moviereview", "voting")
 SEEDS = (0,)
+KEYS = ("log_likelihood", "low", "high", "error_of_rows", "mixture", "components", "seconds")
 
 
 def main() -> None:
@@ -31,10 +32,9 @@ def main() -> None:
     recorder = Recorder("discrete", "python -m benchmarks.tables.discrete", RESULTS, SEEDS)
     asked = [{"set": name, "seed": seed} for name in SETS for seed in SEEDS]
     notes = answers("discrete", answer, asked, jobs=jobs)
-    figures = {name: notes[{"set": name, "seed": SEEDS[0]}] for name in SETS}
-    keys = ("log_likelihood", "low", "high", "mixture", "components", "seconds")
-    print(text_table(["set", *keys], [[name, *(f"{figures[name][key]:.3f}" for key in keys)] for name in SETS]))
-    print(recorder.write(figures))
+    figures = {key: {name: notes[{"set": name, "seed": SEEDS[0]}][key] for name in SETS} for key in KEYS}
+    print(text_table(["set", *KEYS], [[name, *(f"{figures[key][name]:.3f}" for key in KEYS)] for name in SETS]))
+    print(recorder.write({**figures, "taken_up": len(asked) - notes.added}))
 
 
 def answer(question: Mapping[str, Any]) -> dict[str, float]:

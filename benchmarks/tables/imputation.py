@@ -59,7 +59,7 @@ def main() -> None:
         for m in METHODS
     ]
     print(text_table(["table", "method", *figures], rows))
-    print(recorder.write(figures))
+    print(recorder.write({**figures, "taken_up": len(asked) - notes.added}))
 
 
 def answer(question: Mapping[str, Any]) -> dict[str, float | None]:

@@ -77,7 +77,8 @@ def main() -> None:
         for method in METHODS
     ]
     print(text_table(["table", "method", *KEYS], rows))
-    print(recorder.write({**figures, "versions_of_peers": versions_of_peers()}))
+    taken_up = {"chainfree": len(ours) - notes.added, "others": len(others) - peers.added}
+    print(recorder.write({**figures, "versions_of_peers": versions_of_peers(), "taken_up": taken_up}))
 
 
 def answer(question: Mapping[str, Any]) -> dict[str, float]:
