@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from chainfree.generators import DeconvGenerator, MLPGenerator, ResidualGenerator
+from chainfree.energies import Gaussian, GaussianMixture
+from chainfree.entropy import LocalVolume
+from chainfree.fitting import fit_generator
+from chainfree.generators import DeconvGenerator, MLPGenerator, ResidualGenerator, TransportedGenerator
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -84,3 +87,37 @@ def test_the_linear_part_is_learned_only_where_asked() -> None:
     assert "linear" in dict(fixed.named_buffers()) and "linear" in dict(learned.named_parameters())
     assert torch.equal(learned.linear.detach(), 0.5 * torch.eye(3))
     assert fixed.state_dict().keys() == learned.state_dict().keys()
+
+
+class TestTransportedGenerator:
+    def test_it_starts_at_its_base_whose_copy_stays_as_it_is(self) -> None:
+        base = Gaussian(torch.tensor([3.0, -1.0]))
+        net = TransportedGenerator(base, 2, width=8, sigma=0.01)
+        draw = net.sample(4000, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(draw.z, base.sample(4000, generator=torch.Generator().manual_seed(0)))
+        torch.testing.assert_close(draw.mean, draw.z, atol=0.05, rtol=0)
+        assert not torch.equal(draw.mean, draw.z)
+        assert net.base is not base and not any(p.requires_grad for p in net.base.parameters())  # type: ignore[union-attr]
+        assert {name.split(".")[0] for name, p in net.named_parameters() if p.requires_grad} == {
+            "log_sigma",
+            "perceptron",
+        }
+
+    def test_fitted_to_a_tilt_it_has_its_moments(self) -> None:
+        # modes that lie apart in two places, tilted by a slope: each moves by its covariance times the slope
+        modes = GaussianMixture(torch.tensor([[-6.0, 0.0], [6.0, 0.0]]), 0.25)
+        slope = torch.tensor([0.0, 2.0])
+
+        def energy(x: torch.Tensor) -> torch.Tensor:
+            return modes(x) + x @ slope
+
+        torch.manual_seed(0)
+        start = TransportedGenerator(modes, 2, width=32)
+        fit = fit_generator(energy, start, entropy=LocalVolume(2), steps=400, start=1.0)
+        x = fit.generator.sample(4000, generator=torch.Generator().manual_seed(1)).x.detach()
+        right = x[:, 0] > 0
+        assert 0.45 < right.double().mean() < 0.55
+        for side in (x[right], x[~right]):
+            torch.testing.assert_close(side.mean(0).abs(), torch.tensor([6.0, 0.5]), atol=0.06, rtol=0)
+            assert side[:, 1].mean() < 0
+            torch.testing.assert_close(side.std(0), torch.full((2,), 0.5), atol=0.06, rtol=0)

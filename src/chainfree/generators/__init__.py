@@ -8,6 +8,7 @@ from .linear import LinearGenerator
 from .mlp import MLPGenerator
 from .normalisation import BatchNorm
 from .residual import ResidualGenerator
+from .transported import TransportedGenerator
 from .upsampling import UpsamplingGenerator
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "MLPCritic",
     "MLPGenerator",
     "ResidualGenerator",
+    "TransportedGenerator",
     "UpsamplingGenerator",
 ]

@@ -17,6 +17,7 @@ from chainfree.engine import TrainingDivergedError
 from chainfree.experiments import LatentComparison
 from chainfree.experiments.latent import runs
 from chainfree.experiments.latent.methods import LatentMethod, LatentNetworks, latent_methods
+from chainfree.fitting import fit_latent_prior
 from chainfree.generators import UpsamplingGenerator
 from chainfree.latent import (
     GeneratorPrior,
@@ -35,7 +36,7 @@ REFIT = {"refit_components": 2, "refit_steps": 5, "proposals": 3}
 METHODS: dict[str, dict[str, Any]] = {
     "vae": {"posterior": "variational", "prior": "normal"},
     "lebm": {"posterior": "langevin", "posterior_steps": 2, "prior": "short_run", "chain_steps": 3},
-    "ed_lebm": {"posterior": "revised", "posterior_steps": 2, "draws": 4, "refit": True, **REFIT},
+    "ed_lebm": {"posterior": "variational", "revised_steps": 2, "draws": 4, "refit": True, **REFIT},
 }
 NETWORKS = {"latent": 3, "encoder_widths": (4, 4), "prior_widths": (8,)}
 
@@ -48,6 +49,8 @@ def _settings(**changes: Any) -> dict[str, Any]:
         "schedule": {"seconds": 1.0, "batch": 20},
         "chain_steps": 4,
         "images": 100,
+        "restored": 30,
+        "drawn": 40,
         "generator_steps": 3,
         "generator_width": 8,
         "seeds": [0, 1],
@@ -62,8 +65,12 @@ def test_every_method_is_judged_and_what_was_found_is_taken_up(capsys: pytest.Ca
         assert set(figures[key]) == set(METHODS)
         for found in figures[key].values():
             assert found["mean"] == pytest.approx(sum(found["by_seed"]) / 2) and found["std"] >= 0
-    for way in ("generator", "chain"):
+    for way in ("generator", "chain", "own_sampler", "mixture"):
         assert set(figures[f"frechet_of_{way}"]) == {"ed_lebm"}
+    assert set(figures["reconstruction_mse_of_encoder"]) == {"ed_lebm"}
+    assert set(figures["prior_step_ms"]) == {"lebm", "ed_lebm"}
+    second, whole = figures["second_stage_seconds"], figures["seconds"]
+    assert second["vae"]["mean"] < 0.01 and 0 < second["ed_lebm"]["mean"] < whole["ed_lebm"]["mean"]
     assert figures["sampling_speedup"] > 0 and figures["prior_step_ratio_vs_lebm"] > 0
     assert figures["diverged"] == dict.fromkeys(METHODS, 0)
     assert all(found["mean"] == pytest.approx(0.3) for found in figures["sigma"].values())
@@ -147,6 +154,14 @@ def test_a_seed_makes_the_same_networks() -> None:
         ({"networks": {"prior_widths": (0,)}}, "prior_widths"),
         ({"methods": METHODS | {"odd": {"refit": 1.0}}}, "methods.odd: refit must be true or false"),
         ({"methods": METHODS | {"odd": {"refit_steps": -1}}}, "methods.odd: refit_steps"),
+        ({"methods": METHODS | {"odd": {"revised_steps": -1}}}, "methods.odd: revised_steps"),
+        (
+            {"methods": METHODS | {"odd": {"posterior": "langevin", "revised_steps": 2}}},
+            "methods.odd: revised_steps are of",
+        ),
+        ({"methods": METHODS | {"odd": {"refit_rows": 0}}}, "methods.odd: refit_rows"),
+        ({"restored": 0}, "restored"),
+        ({"drawn": 0}, "drawn"),
         ({"methods": METHODS | {"odd": {"noise": (-1.0,)}}}, "methods.odd: noise must be"),
         ({"methods": METHODS | {"odd": {"noise": (0.5, 0.1)}}}, "methods.odd: noise must be a range"),
         ({"methods": METHODS | {"odd": {"prior": "denoising", "noise": (0.1, 0.5)}}}, "denoising has one noise"),
@@ -182,12 +197,38 @@ def test_a_second_stage_fits_the_prior_to_the_latents() -> None:
     assert chained.prior == LangevinPrior(steps=3, step_size=0.04)
 
 
+def test_a_second_stage_has_latents_of_so_many_rows_by_the_posterior_of_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = scaled_pixels(runs.images_for("halves", "test")[0].x)
+    seen = []
+
+    def fit(latents: torch.Tensor, network: nn.Module, **settings: Any) -> Any:
+        seen.append((latents, settings))
+        return fit_latent_prior(latents, network, **settings)
+
+    monkeypatch.setattr(runs, "fit_latent_prior", fit)
+    method = LatentMethod(refit=True, refit_rows=50, revised_steps=3, revised_step_size=0.07, **REFIT)
+    schedule = runs.Schedule(seconds=2.0, batch=20)
+    run = runs.trained(x, method, LatentNetworks(**NETWORKS), schedule, seed=0)
+    latents, settings = seen[-1]
+    assert latents.shape == (50, 3) and settings["batch"] == 20
+    encoder = run.trained_posterior.encoder  # type: ignore[union-attr]
+    assert run.posterior == RevisedPosterior(encoder=encoder, steps=3, step_size=0.07)
+    assert run.trained_posterior == VariationalPosterior(encoder=encoder)
+    source = torch.Generator().manual_seed(0)
+    rows = x[torch.randperm(len(x), generator=source)[:50]]
+    torch.testing.assert_close(latents, run.trained_posterior.latents(run.model, rows, generator=source))
+    once = runs.trained(x, replace(method, revised_steps=0), LatentNetworks(**NETWORKS), schedule, seed=0)
+    assert once.posterior == once.trained_posterior
+
+
 def test_a_second_stage_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # of the fixture's constants too
     x = torch.rand(60, 1, 8, 8) * 2 - 1
     method, networks = LatentMethod(refit=True, **REFIT), LatentNetworks(**NETWORKS)
     training = method.training(networks, size=8, channels=1, seed=0)
-    few, many = (runs._rehearsal(x, training, replace(method, refit_steps=steps), networks) for steps in (1, 400))
+    few, many = (runs._rehearsal(x, training, replace(method, refit_steps=steps), networks, 20) for steps in (1, 400))
     assert 0 < few < many
 
 

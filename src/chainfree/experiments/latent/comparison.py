@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ...energies.analytic.base import AnalyticEnergy
 from ...engine import Engine, OptimizerSettings, TrainingDivergedError
 from ...evaluation import frechet_distance, image_features, precision_recall, train_image_classifier
 from ...fitting import fit_generator
-from ...generators import ResidualGenerator
+from ...generators import TransportedGenerator
 from ...latent import GeneratorPrior, LangevinPrior, LatentModel, LatentsOfPrior, ResampledPrior
 from ...samplers import sample_tilted
 from ..checks import require_seeds
@@ -52,10 +52,12 @@ class LatentComparison:
         networks: settings of :class:`LatentNetworks`.
         schedule: settings of :class:`Schedule`.
         images: generated, for the Fréchet distance.
-        timed: method whose prior's step is timed, of the first stage.
+        restored: of those to be judged by, for the error of reconstructions.
+        timed: method whose prior's step, of the first stage, is compared with that of ``lebm``.
         sampled: method whose energy a generator of latents is fitted to, and a chain is run on.
-        generator_steps, generator_width: of that generator.
+        generator_steps, generator_width: of that generator, which moves the draws of what the energy is tilted from.
         chain_steps, chain_step_size: of that chain.
+        drawn: latents of either and of the prior's own sampler, for their times and Fréchet distances.
         judged_on: ``test``; or ``validation``, the last 10,000 training images, by which settings are chosen.
         seeds: of training.
         jobs: trainings side by side, a thread each.
@@ -67,12 +69,14 @@ class LatentComparison:
     networks: Mapping[str, Any] = field(default_factory=dict)
     schedule: Mapping[str, Any] = field(default_factory=dict)
     images: int = 10_000
+    restored: int = 2000
     timed: str = "ed_lebm"
     sampled: str = "ed_lebm"
-    generator_steps: int = 3000
-    generator_width: int = 256
+    generator_steps: int = 500
+    generator_width: int = 128
     chain_steps: int = 500
     chain_step_size: float = 0.04
+    drawn: int = 2000
     judged_on: str = "test"
     seeds: Sequence[int] = (0, 1, 2)
     jobs: int = 2
@@ -89,7 +93,7 @@ class LatentComparison:
         LangevinPrior(steps=self.chain_steps, step_size=self.chain_step_size)
         LatentNetworks(**self.networks)
         Schedule(**self.schedule)
-        for name in ("images", "generator_steps", "generator_width", "jobs"):
+        for name in ("images", "restored", "drawn", "generator_steps", "generator_width", "jobs"):
             require_positive_int(name, getattr(self, name))
         require_seeds(self.seeds)
 
@@ -120,6 +124,7 @@ class LatentComparison:
             "width": self.generator_width,
             "chain_steps": self.chain_steps,
             "chain_step_size": self.chain_step_size,
+            "drawn": self.drawn,
         }
         return {
             "experiment": "latent_comparison",
@@ -130,6 +135,7 @@ class LatentComparison:
             "networks": dict(self.networks),
             "schedule": dict(self.schedule),
             "images": self.images,
+            "restored": self.restored,
             "samplers": samplers if name == self.sampled else None,
             "seed": seed,
         }
@@ -145,8 +151,8 @@ class LatentComparison:
         }
 
     def _prior_steps(self) -> dict[str, Any]:
-        """Milliseconds of one step of the prior alone, on the same latents, in turns on one machine."""
-        methods = latent_methods({name: self.methods[name] for name in (self.timed, "lebm")})
+        """Milliseconds of one step of every prior that is trained along, on the same latents, in turns on one machine."""
+        methods = {name: m for name, m in latent_methods(self.methods).items() if m.prior != "normal"}
         networks, batch = LatentNetworks(**self.networks), Schedule(**self.schedule).batch
         steps = {name: _prior_alone(method, networks, batch) for name, method in methods.items()}
         spent: dict[str, list[float]] = {name: [] for name in methods}
@@ -182,19 +188,40 @@ def _answer(question: Mapping[str, Any], classifier: nn.Sequential) -> dict[str,
         return {"diverged": True, "why": [str(error)]}
     source = torch.Generator().manual_seed(question["seed"] + 1)
     judge = _Judge(classifier, image_features(classifier, test[: question["images"]]), source)
-    restored = run.model.reconstruct(test, run.posterior, generator=source)
+    shown = test[: question["restored"]]
+    restored = run.model.reconstruct(shown, run.posterior, generator=source)
     found = {
         "diverged": False,
-        "reconstruction_mse": float((0.5 * (restored - test)).square().mean()),  # of pixels in [0, 1]
+        "reconstruction_mse": _error(restored, shown),
         "sigma": float(run.model.decoder.sigma),
         "seconds": run.seconds,
+        "second_stage_seconds": run.second_stage_seconds,
         "steps": run.steps,
         "reconstructions": _bytes(restored[:_SHOWN]),
         **judge.found(run.model, run.prior),
     }
+    if run.trained_posterior != run.posterior:
+        of_encoder = run.model.reconstruct(shown, run.trained_posterior, generator=source)
+        found["reconstruction_mse_of_encoder"] = _error(of_encoder, shown)
+    if method.refit and method.refit_steps:
+        found |= {f"{key}_of_mixture": value for key, value in judge.found(run.model, _OfBase()).items()}
     if question["samplers"] is not None:
-        found |= _samplers(run, judge, question["samplers"], question["seed"])
+        few = replace(judge, real=judge.real[: question["samplers"]["drawn"]])
+        found |= _samplers(run, few, question["samplers"], question["seed"])
     return found
+
+
+def _error(restored: Tensor, images: Tensor) -> float:
+    """Mean square, of pixels in [0, 1]."""
+    return float((0.5 * (restored - images)).square().mean())
+
+
+class _OfBase:
+    """The draws of a tilted prior's base, as if there were no tilt."""
+
+    def latents(self, model: LatentModel, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        assert isinstance(model.prior, Tilted)
+        return model.prior.base.sample(n, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -234,19 +261,22 @@ class _Judge:
 
 
 def _samplers(run: Run, judge: _Judge, asked: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """A generator that is fitted to the prior's energy, beside a chain on it."""
+    """A generator that is fitted to the prior's energy, a chain on it, and how the prior is sampled else."""
     energy = run.model.prior
-    assert isinstance(energy, nn.Module)
-    latent = run.model.decoder.latent_dim
-    start = ResidualGenerator(latent, latent, width=asked["width"], seed=seed)
+    assert isinstance(energy, Tilted)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        start = TransportedGenerator(energy.base, run.model.decoder.latent_dim, width=asked["width"])
     try:
-        fitted = fit_generator(energy, start, steps=asked["steps"], seed=seed)
+        # it starts at the base, and a smaller weight of the energy at first would only lead it away
+        fitted = fit_generator(energy, start, steps=asked["steps"], start=1.0, seed=seed)
     except TrainingDivergedError:
         return {"lost_of_generator": 1.0}
     chain = LangevinPrior(steps=asked["chain_steps"], step_size=asked["chain_step_size"])
-    ways: dict[str, LatentsOfPrior] = {"generator": GeneratorPrior(generator=fitted.generator), "chain": chain}
+    generator = GeneratorPrior(generator=fitted.generator)
+    ways: dict[str, LatentsOfPrior] = {"own_sampler": run.prior, "generator": generator, "chain": chain}
     found: dict[str, Any] = {"generator_fit_seconds": fitted.seconds}
-    if isinstance(run.prior, ResampledPrior) and isinstance(energy, Tilted):
+    if isinstance(run.prior, ResampledPrior):
         drawn = sample_tilted(energy, 1000, proposals=run.prior.proposals, generator=judge.source)
         found["effective_proposals"] = float(drawn.effective_proposals.median())
     for name, prior in ways.items():

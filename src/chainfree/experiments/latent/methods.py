@@ -20,6 +20,7 @@ from ...latent import (
     ImageDecoder,
     LangevinPosterior,
     LangevinPrior,
+    LatentsOfRows,
     RevisedPosterior,
     VariationalPosterior,
     image_decoder,
@@ -76,6 +77,8 @@ class LatentMethod:
         posterior: where the latents of rows come from: ``langevin`` from noise, ``variational`` from an encoder, ``revised``
             from an encoder and then by Langevin.
         posterior_steps, posterior_step_size: of the Langevin steps.
+        revised_steps, revised_step_size: of Langevin steps that revise the draws of a variational encoder when training is
+            over, for what rows are asked then; 0 for none.
         prior: how the energy of the latents is trained; ``normal`` has none.
         noise: variances that energy discrepancy perturbs by: one, or the ends of a log-uniform range. Of denoising score
             matching, the one standard deviation.
@@ -88,12 +91,15 @@ class LatentMethod:
             latents that the posterior then has: :func:`chainfree.fitting.fit_latent_prior`, with ``noise``, ``draws`` and
             ``prior_lr``.
         refit_components, refit_steps: of that fit; no steps for a mixture without a tilt.
+        refit_rows: whose latents it is fitted to, at most; drawn by the training's posterior.
         proposals: for each sample, where there was a second stage.
     """
 
     posterior: PosteriorKind = "variational"
     posterior_steps: int = 20
     posterior_step_size: float = 0.01
+    revised_steps: int = 0
+    revised_step_size: float = 0.003
     prior: PriorKind = "energy_discrepancy"
     noise: Sequence[float] = (0.25,)
     draws: int = 16
@@ -106,6 +112,7 @@ class LatentMethod:
     refit: bool = False
     refit_components: int = 64
     refit_steps: int = 1500
+    refit_rows: int = 60_000
     proposals: int = 16
 
     def __post_init__(self) -> None:
@@ -114,9 +121,10 @@ class LatentMethod:
                 raise ValueError(f"{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
         if len(self.noise) not in (1, 2):
             raise ValueError(f"noise must be one number or a range's two ends, got {list(self.noise)!r}")
-        for name in ("posterior_steps", "draws", "chain_steps", "generator_width", "refit_components", "proposals"):
+        counts = ("posterior_steps", "draws", "chain_steps", "generator_width", "refit_components", "refit_rows")
+        for name in (*counts, "proposals"):
             require_positive_int(name, getattr(self, name))
-        for name in ("posterior_step_size", "chain_step_size", "lr", "prior_lr"):
+        for name in ("posterior_step_size", "revised_step_size", "chain_step_size", "lr", "prior_lr"):
             require_positive(name, getattr(self, name))
         require_in_unit_interval("reference", self.reference)
         for value in self.noise:
@@ -127,8 +135,14 @@ class LatentMethod:
             raise ValueError(f"noise must be a range from low to high, got {list(self.noise)!r}")
         if not isinstance(self.refit, bool):
             raise ValueError(f"refit must be true or false, got {self.refit!r}")
-        if isinstance(self.refit_steps, bool) or not isinstance(self.refit_steps, int) or self.refit_steps < 0:
-            raise ValueError(f"refit_steps must be a whole number of at least 0, got {self.refit_steps!r}")
+        for name in ("refit_steps", "revised_steps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
+        if self.revised_steps and self.posterior != "variational":
+            raise ValueError(
+                f"revised_steps are of the draws of a variational encoder, got posterior {self.posterior!r}"
+            )
 
     @property
     def chain(self) -> LangevinPrior:
@@ -155,6 +169,13 @@ class LatentMethod:
             )
         assert isinstance(prior.base, AnalyticEnergy)
         return Training(self, prior, LatentPrior(decoder, self._posterior(encoder), self.rule(prior.base)), seed)
+
+    def in_use(self, trained: LatentsOfRows) -> LatentsOfRows:
+        """What rows are asked by when training is over, of the posterior that it had."""
+        if not self.revised_steps:
+            return trained
+        assert isinstance(trained, VariationalPosterior)
+        return RevisedPosterior(encoder=trained.encoder, steps=self.revised_steps, step_size=self.revised_step_size)
 
     def _posterior(self, encoder: GaussianEncoder) -> LangevinPosterior | VariationalPosterior | RevisedPosterior:
         if self.posterior == "variational":

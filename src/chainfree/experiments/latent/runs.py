@@ -86,17 +86,21 @@ class Run:
 
     Args:
         model: averaged networks.
-        posterior: that they were trained with.
+        posterior: what rows are asked by.
+        trained_posterior: the one in training; another where its draws are revised afterwards.
         prior: how the model is sampled.
         steps: of the first stage.
         seconds: of training, both stages.
+        second_stage_seconds: of these, 0 without one.
     """
 
     model: LatentModel
     posterior: LatentsOfRows
+    trained_posterior: LatentsOfRows
     prior: LatentsOfPrior
     steps: int
     seconds: float
+    second_stage_seconds: float
 
 
 def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule: Schedule, *, seed: int) -> Run:
@@ -116,7 +120,7 @@ def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule:
 
     first_stage = schedule.seconds
     if method.refit:
-        first_stage -= _rehearsal(x, training(), method, networks)
+        first_stage -= _rehearsal(x, training(), method, networks, schedule.batch)
         if first_stage <= 0:
             raise ValueError(
                 f"the second stage takes more than {schedule.seconds} seconds; give more, or fewer refit_steps"
@@ -132,10 +136,13 @@ def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule:
     prior: LatentsOfPrior = NormalPrior() if method.prior == "normal" else method.chain
     if isinstance(own.objective.prior, VERA):
         prior = GeneratorPrior(generator=engine.averaged(own.objective.prior.generator))
+    second_stage = time.perf_counter()
     if method.refit:
-        model = replace(model, prior=_refitted(_latents(x, model, posterior, seed), method, networks, seed))
+        latents = _latents(x, model, posterior, method.refit_rows, seed)
+        model = replace(model, prior=_refitted(latents, method, networks, schedule.batch, seed))
         prior = ResampledPrior(proposals=method.proposals)
-    return Run(model, posterior, prior, steps, time.perf_counter() - began)
+    ended = time.perf_counter()
+    return Run(model, method.in_use(posterior), posterior, prior, steps, ended - began, ended - second_stage)
 
 
 def _averaged(training: Training, engine: Engine) -> tuple[LatentModel, LatentsOfRows]:
@@ -147,22 +154,25 @@ def _averaged(training: Training, engine: Engine) -> tuple[LatentModel, LatentsO
     return model, replace(posterior, encoder=engine.averaged(posterior.encoder))
 
 
-def _rehearsal(x: Tensor, training: Training, method: LatentMethod, networks: LatentNetworks) -> float:
+def _rehearsal(x: Tensor, training: Training, method: LatentMethod, networks: LatentNetworks, batch: int) -> float:
     """Seconds that the second stage takes: of these networks' latents, and of a prior for what no mixture finds at once."""
     model = LatentModel(training.prior, training.decoder, training.objective.likelihood)
     began = time.perf_counter()
-    latents = _latents(x, model, training.objective.posterior, training.seed)
-    _refitted(torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)), method, networks, training.seed)
+    latents = _latents(x, model, training.objective.posterior, method.refit_rows, training.seed)
+    others = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    _refitted(others, method, networks, batch, training.seed)
     return time.perf_counter() - began
 
 
 @torch.no_grad()
-def _latents(x: Tensor, model: LatentModel, posterior: LatentsOfRows, seed: int) -> Tensor:
+def _latents(x: Tensor, model: LatentModel, posterior: LatentsOfRows, most: int, seed: int) -> Tensor:
     source = torch.Generator().manual_seed(seed)
-    return torch.cat([posterior.latents(model, part, generator=source) for part in x.split(_ROWS_AT_ONCE)])
+    chosen = torch.randperm(len(x), generator=source)[:most]
+    parts = [posterior.latents(model, x[part], generator=source) for part in chosen.split(_ROWS_AT_ONCE)]
+    return torch.cat(parts)
 
 
-def _refitted(latents: Tensor, method: LatentMethod, networks: LatentNetworks, seed: int) -> nn.Module:
+def _refitted(latents: Tensor, method: LatentMethod, networks: LatentNetworks, batch: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         width = tuple(networks.prior_widths)
@@ -174,6 +184,7 @@ def _refitted(latents: Tensor, method: LatentMethod, networks: LatentNetworks, s
         noise=(method.noise[0], method.noise[-1]),
         draws=method.draws,
         steps=method.refit_steps,
+        batch=batch,
         lr=method.prior_lr,
         seed=seed,
     ).energy
