@@ -95,7 +95,8 @@ def test_samples_have_the_moments_of_the_model(kind: str) -> None:
 def test_the_anomaly_score_is_the_mean_over_the_posterior() -> None:
     model, x = _model(), _decoder().sample(300, generator=_seeded(4)).x.detach()
     log_z = math.log(2 * math.pi)  # of the energy, which has no constant
-    found = model.anomaly_score(x, _Draws(), draws=400, generator=_seeded(5)) + log_z
+    score = model.anomaly_score(x, _Draws(), draws=400, generator=_seeded(5))
+    found = score.joint + log_z
     # -log p(x) plus the posterior's entropy, by log p(x, z) = log p(x) + log p(z | x)
     w, bias = model.decoder.weight.detach(), model.decoder.bias.detach()  # type: ignore[union-attr, operator]
     law = torch.distributions.MultivariateNormal(bias, w @ w.T + SIGMA**2 * torch.eye(DIM, dtype=w.dtype))
@@ -103,8 +104,14 @@ def test_the_anomaly_score_is_the_mean_over_the_posterior() -> None:
     entropy = torch.distributions.MultivariateNormal(torch.zeros(LATENT, dtype=w.dtype), covariance).entropy()
     torch.testing.assert_close(found, entropy - law.log_prob(x), atol=0.25, rtol=0)
     assert float((found - entropy + law.log_prob(x)).mean()) == pytest.approx(0, abs=0.02)
+    mean = (x - bias) @ w @ covariance / SIGMA**2
+    of_prior = 0.5 * (mean.square().sum(1) + covariance.trace())
+    torch.testing.assert_close(score.prior, of_prior, atol=0.25, rtol=0)
+    assert float((score.prior - of_prior).mean()) == pytest.approx(0, abs=0.02)
     once = model.anomaly_score(x, _Exactly())
-    torch.testing.assert_close(once, -model.log_joint(x, _Exactly().latents(model, x)))
+    z = _Exactly().latents(model, x)
+    torch.testing.assert_close(once.joint, -model.log_joint(x, z))
+    torch.testing.assert_close(once.prior, model.prior(z))
 
 
 def test_the_way_between_rows_is_a_great_circle_with_both_ends() -> None:

@@ -2,11 +2,20 @@
 
 from .decoders import ImageDecoder, image_decoder
 from .encoder import Encoded, GaussianEncoder
-from .model import Interpolation, LatentModel, LatentsOfPrior, LatentsOfRows, Likelihood, LogLikelihoods
+from .model import (
+    AnomalyScore,
+    Interpolation,
+    LatentModel,
+    LatentsOfPrior,
+    LatentsOfRows,
+    Likelihood,
+    LogLikelihoods,
+)
 from .posterior import LangevinPosterior, RevisedPosterior, VariationalPosterior
 from .prior import GeneratorPrior, LangevinPrior, NormalPrior, ResampledPrior, latent_prior
 
 __all__ = [
+    "AnomalyScore",
     "Encoded",
     "GaussianEncoder",
     "GeneratorPrior",

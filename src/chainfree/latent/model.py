@@ -19,7 +19,15 @@ from ..generators import LatentGenerator
 from ..typing import Energy
 from .encoder import GaussianEncoder
 
-__all__ = ["Interpolation", "LatentModel", "LatentsOfPrior", "LatentsOfRows", "Likelihood", "LogLikelihoods"]
+__all__ = [
+    "AnomalyScore",
+    "Interpolation",
+    "LatentModel",
+    "LatentsOfPrior",
+    "LatentsOfRows",
+    "Likelihood",
+    "LogLikelihoods",
+]
 
 Likelihood = Literal["gaussian", "bernoulli"]
 _AT_ONCE = 256  # rows
@@ -54,6 +62,21 @@ class Interpolation(NamedTuple):
     rows: Tensor
     latents: Tensor
     energies: Tensor
+
+
+class AnomalyScore(NamedTuple):
+    r"""What :meth:`LatentModel.anomaly_score` returns; both float64, high for rows unlike the data.
+
+    The likelihood counts every pixel by itself, so that how hard a row is to draw outweighs what it is: a simple kind that
+    was never seen is likely by it. The prior asks where the row lies among those that were seen.
+
+    Args:
+        joint: :math:`-E_{p(z|x)} \log p(x, z)` up to log Z, in nats, ``(B,)``.
+        prior: :math:`E_{p(z|x)} E(z)`, in nats, ``(B,)``.
+    """
+
+    joint: Tensor
+    prior: Tensor
 
 
 class LogLikelihoods(NamedTuple):
@@ -148,8 +171,8 @@ class LatentModel:
     @torch.no_grad()
     def anomaly_score(
         self, x: Tensor, posterior: LatentsOfRows, *, draws: int = 1, generator: torch.Generator | None = None
-    ) -> Tensor:
-        r""":math:`-E_{p(z|x)} \log p(x, z)` up to log Z, in nats, float64, ``(B,)``: high for rows unlike the data.
+    ) -> AnomalyScore:
+        r"""How unlike the data rows are, by all of the model and by its prior alone.
 
         Args:
             x: rows, ``(B, *event)``.
@@ -160,11 +183,13 @@ class LatentModel:
         require_positive_int("draws", draws)
         found = []
         for part in x.split(_AT_ONCE):
-            total = torch.zeros(len(part), dtype=torch.float64, device=part.device)
+            totals = torch.zeros(2, len(part), dtype=torch.float64, device=part.device)
             for _ in range(draws):
-                total -= self.log_joint(part, posterior.latents(self, part, generator=generator))
-            found.append(total / draws)
-        return torch.cat(found)
+                z = posterior.latents(self, part, generator=generator)
+                of_prior = energy_values(self.prior, z)
+                totals += torch.stack([of_prior - self.log_conditional(part, z), of_prior])
+            found.append(totals / draws)
+        return AnomalyScore(*torch.cat(found, 1))
 
     @torch.no_grad()
     def interpolate(

@@ -41,6 +41,13 @@ def test_what_was_not_trained_on_is_unlikely() -> None:
             assert found["mean"] == pytest.approx(sum(found["by_seed"]) / 2)
             # other halves are bright than in all rows that it has seen
             assert found["mean"] > 0.95 and figures["auroc"][digit][name]["mean"] > 0.95
+            for score in ("joint", "prior"):
+                assert set(figures[f"auprc_by_{score}"][digit]) == set(METHODS)
+            assert found == figures["auprc_by_joint"][digit][name]
+    again, _ = LatentAnomaly(**_settings(by_prior=["ed_lebm"])).run()
+    for digit in ("0", "1"):
+        assert again["auprc"][digit]["ed_lebm"] == figures["auprc_by_prior"][digit]["ed_lebm"]
+        assert again["auprc"][digit]["vae"] == figures["auprc"][digit]["vae"]
     assert figures["diverged"] == {d: {"vae": 0, "ed_lebm": 0, "meg": 0} for d in ("0", "1")}
     assert len(picture.axes) == 1
     json.dumps(figures)
@@ -93,6 +100,7 @@ def test_divergence_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"judged_on": "train"}, "judged_on must be test or validation"),
         ({"game": {"lr": 0.0}}, "lr must be"),
         ({"draws": 0}, "draws must be"),
+        ({"by_prior": ["nobody"]}, "by_prior must name methods, got nobody"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes: Mapping[str, Any], words: str) -> None:

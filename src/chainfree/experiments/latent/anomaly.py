@@ -26,6 +26,7 @@ from ...engine import Cosine, Engine, OptimizerSettings, TrainingDivergedError
 from ...engine.callbacks import Callback
 from ...evaluation import anomaly_scores
 from ...generators import ConvCritic, DeconvGenerator
+from ...latent import AnomalyScore
 from ...objectives import MEG
 from ..checks import require_each, require_seeds
 from ..notes import Notes
@@ -37,6 +38,7 @@ from .runs import Schedule, images_for, require_data, settings_of, trained
 __all__ = ["LatentAnomaly", "PixelGame"]
 
 _GAME = "meg"  # the method that is no latent model
+_SCORES = AnomalyScore._fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +109,14 @@ class PixelGame:
 class LatentAnomaly:
     """Settings of the experiment: every method trains for the same seconds on one thread.
 
-    The score of a latent model is the mean over draws of its posterior of -log p(x, z), up to a constant; that of MEG, which
-    is beside them, the energy.
+    Latent models have two scores, means over draws of the posterior: -log p(x, z) up to a constant, and the energy of the
+    prior alone. That of MEG, which is beside them, is the energy.
 
     Args:
         data: ``mnist``, or ``fashion_mnist`` with its classes for digits.
         digits: that are held out in turn.
         methods: settings of :class:`LatentMethod` by name.
+        by_prior: names of the methods that are judged by their prior alone. Both scores of all are in the figures.
         networks: settings of :class:`LatentNetworks`.
         schedule: settings of :class:`Schedule`.
         game: settings of :class:`PixelGame`.
@@ -127,6 +130,7 @@ class LatentAnomaly:
     data: str = "mnist"
     digits: Sequence[int] = (1, 4, 5, 7, 9)
     methods: Mapping[str, Mapping[str, Any]]
+    by_prior: Sequence[str] = ()
     networks: Mapping[str, Any] = field(default_factory=dict)
     schedule: Mapping[str, Any] = field(default_factory=dict)
     game: Mapping[str, Any] = field(default_factory=dict)
@@ -141,6 +145,8 @@ class LatentAnomaly:
         require_each("digits", self.digits, _require_digit)
         if _GAME in latent_methods(self.methods):
             raise ValueError(f"{_GAME} is beside the methods as it is; leave it out")
+        if unknown := set(self.by_prior) - set(self.methods):
+            raise ValueError(f"by_prior must name methods, got {', '.join(sorted(unknown))}")
         LatentNetworks(**self.networks)
         Schedule(**self.schedule)
         PixelGame(**self.game)
@@ -158,20 +164,24 @@ class LatentAnomaly:
             question = missing[index][0]
             notes.add(question, found)
             print(question["name"], question["digit"], question["seed"], found, flush=True)  # noqa: T201
-        keys = ("auprc", "auroc", "lost", "seconds")
+        keys = ("auprc", "auroc", *(f"{key}_by_{score}" for key in ("auprc", "auroc") for score in _SCORES))
+        keys = (*keys, "lost", "seconds")
         figures: dict[str, Any] = {key: {str(d): {} for d in self.digits} for key in (*keys, "diverged")}
         for digit in self.digits:
             for name in names:
                 by_seed = [notes[self._question(name, digit, seed)] for seed in self.seeds]
                 ended = [found for found in by_seed if not found["diverged"]]
                 figures["diverged"][str(digit)][name] = len(by_seed) - len(ended)
+                own = "prior" if name in self.by_prior else "joint"
                 for key in keys:
-                    values = [found[key] for found in ended]
+                    stored = f"{key}_by_{own}" if key in ("auprc", "auroc") and name != _GAME else key
+                    values = [found[stored] for found in ended if stored in found]
                     if values:
                         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
                         spread = {"mean": statistics.fmean(values), "std": deviation, "by_seed": values}
                         figures[key][str(digit)][name] = spread
         figures["settings"] = {**asdict(self), "seeds": list(self.seeds), "digits": list(self.digits)}
+        figures["settings"]["by_prior"] = list(self.by_prior)
         return figures, self._picture(figures["auprc"])
 
     def _picture(self, precision: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -206,24 +216,24 @@ def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if question["name"] == _GAME:
             game, schedule = PixelGame(**question["method"]), Schedule(**question["schedule"])
-            score, seconds = game.energies(x, judged, schedule, seed=question["seed"])
+            energies, seconds = game.energies(x, judged, schedule, seed=question["seed"])
+            scores = {"": energies}
         else:
             method, networks, schedule = settings_of(question)
             run = trained(x, method, networks, schedule, seed=question["seed"])
             seconds, source = run.seconds, torch.Generator().manual_seed(question["seed"])
-            score = run.model.anomaly_score(judged, run.posterior, draws=question["draws"], generator=source)
+            both = run.model.anomaly_score(judged, run.posterior, draws=question["draws"], generator=source)
+            scores = {f"_by_{name}": values for name, values in zip(_SCORES, both, strict=True)}
     except TrainingDivergedError:
         return {"diverged": True}
-    # chains on a posterior too narrow for their steps: as odd as can be
-    lost = ~score.isfinite()
-    found = anomaly_scores(score.masked_fill(lost, torch.finfo(score.dtype).max), labels)
-    return {
-        "diverged": False,
-        "auprc": found.average_precision,
-        "auroc": found.auroc,
-        "lost": float(lost.double().mean()),
-        "seconds": seconds,
-    }
+    figures: dict[str, Any] = {"diverged": False, "seconds": seconds}
+    for ending, score in scores.items():
+        # chains on a posterior too narrow for their steps: as odd as can be
+        lost = ~score.isfinite()
+        told = anomaly_scores(score.masked_fill(lost, torch.finfo(score.dtype).max), labels)
+        figures |= {f"auprc{ending}": told.average_precision, f"auroc{ending}": told.auroc}
+        figures["lost"] = max(float(lost.double().mean()), figures.get("lost", 0.0))
+    return figures
 
 
 def _require_digit(name: str, value: Any) -> None:

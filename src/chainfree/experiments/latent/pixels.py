@@ -179,7 +179,7 @@ def above_floor(loss: EnergyDiscrepancy, energy: Any, rows: Tensor, source: torc
 
 
 def _of_all(run: Run, source: torch.Generator) -> Callable[[Tensor], Tensor]:
-    return lambda rows: run.model.anomaly_score(rows, run.posterior, draws=4, generator=source)
+    return lambda rows: run.model.anomaly_score(rows, run.posterior, draws=4, generator=source).joint
 
 
 def _of_part(
