@@ -10,8 +10,6 @@ __all__ = ["latent_rows"]
 _DATA = {"edlebm_mnist": "MNIST", "edlebm_fashion": "Fashion-MNIST"}
 _NAMES = {
     "vae": "autoencoder",
-    "vae_mixture": "autoencoder, then a mixture",
-    "vae_tilted_mixture": "autoencoder, then a mixture and its tilt",
     "lebm": "chains",
     "ed_lebm_chains": "energy discrepancy, posterior by chains",
     "ed_lebm": "energy discrepancy, then a mixture and its tilt",
@@ -39,25 +37,36 @@ def latent_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((what, told, name))
         told = f"{figures['prior_step_ratio_vs_lebm']:.1f} times as fast"
         rows.append((f"{title}: a step of a prior by energy discrepancy against one by chains", told, name))
-        rows.append((f"{title}: ten thousand latents of one prior, seconds and Fréchet distance", _ways(figures), name))
+        drawn = figures["settings"]["drawn"]
+        rows.append((f"{title}: {drawn} latents of one prior, seconds and Fréchet distance", _ways(figures), name))
     if "edlebm_anomaly" in records:
-        precision = records["edlebm_anomaly"]["figures"]["auprc"]
-        methods = list(next(iter(precision.values())))
-        told = "; ".join(
-            f"{_NAMES.get(method, method)} " + ", ".join(f"{found[method]['mean']:.2f}" for found in precision.values())
-            for method in methods
-            if all(method in found for found in precision.values())
-        )
-        what = f"digits {', '.join(precision)} of MNIST, each held out of training: average precision on the test split"
-        rows.append((what, told, "edlebm_anomaly"))
+        figures = records["edlebm_anomaly"]["figures"]
+        for key, score in (
+            ("auprc", ""),
+            ("auprc_by_joint", ", by -log p(x, z)"),
+            ("auprc_by_prior", ", by the prior"),
+        ):
+            digits = ", ".join(figures[key])
+            what = f"digits {digits} of MNIST, each held out of training: average precision on the test split{score}"
+            rows.append((what, _precision(figures[key]), "edlebm_anomaly"))
     return rows
+
+
+def _precision(by_digit: Mapping[str, Any]) -> str:
+    """Of every method that ended well on all digits."""
+    methods = list(next(iter(by_digit.values())))
+    return "; ".join(
+        f"{_NAMES.get(method, method)} " + ", ".join(f"{found[method]['mean']:.2f}" for found in by_digit.values())
+        for method in methods
+        if all(method in found for found in by_digit.values())
+    )
 
 
 def _ways(figures: Mapping[str, Any]) -> str:
     """A prior's own sampler, a generator that was fitted to it, and a chain on it."""
     method, told = figures["settings"]["sampled"], []
     for ending, name in (
-        ("", "resampled from its mixture"),
+        ("_of_own_sampler", "resampled from its mixture"),
         ("_of_generator", "generator"),
         ("_of_chain", f"{figures['settings']['chain_steps']} Langevin steps"),
     ):

@@ -14,20 +14,23 @@ def _spread(mean: float) -> dict[str, Any]:
 def test_rows_are_of_the_files_that_are_there() -> None:
     assert latent_rows({}) == []
     figures = {
-        "settings": {"schedule": {"seconds": 300}, "sampled": "ed_lebm", "chain_steps": 400},
+        "settings": {"schedule": {"seconds": 300}, "sampled": "ed_lebm", "chain_steps": 400, "drawn": 2000},
         "frechet": {"vae": _spread(404.0), "ed_lebm": _spread(15.55)},
         "reconstruction_mse": {"vae": _spread(0.02), "ed_lebm": _spread(0.01)},
         "frechet_of_data": 2.1,
         "prior_step_ratio_vs_lebm": 6.54,
-        "sampling_seconds": {"ed_lebm": _spread(0.5)},
+        "sampling_seconds_of_own_sampler": {"ed_lebm": _spread(0.5)},
+        "frechet_of_own_sampler": {"ed_lebm": _spread(15.55)},
         "generator_fit_seconds": {"ed_lebm": _spread(99.6)},
         "frechet_of_generator": {"ed_lebm": _spread(20.0)},
         "sampling_seconds_of_generator": {"ed_lebm": _spread(0.01)},
         "sampling_seconds_of_chain": {"ed_lebm": _spread(50.0)},
         "lost_of_chain": {"ed_lebm": _spread(1.0)},
     }
-    anomaly = {"auprc": {"1": {"vae": _spread(0.1), "meg": _spread(0.3)}, "9": {"vae": _spread(0.2)}}}
-    first, second, ways, third = latent_rows(
+    own = {"1": {"vae": _spread(0.1), "meg": _spread(0.3)}, "9": {"vae": _spread(0.2)}}
+    by_prior = {"1": {"vae": _spread(0.4)}, "9": {"vae": _spread(0.5)}}
+    anomaly = {"auprc": own, "auprc_by_joint": own, "auprc_by_prior": by_prior}
+    first, second, ways, third, joint, prior = latent_rows(
         {"edlebm_fashion": {"figures": figures}, "edlebm_anomaly": {"figures": anomaly}}
     )
     assert "Fashion-MNIST" in first[0] and "300 seconds" in first[0] and "(of real images 2.1)" in first[0]
@@ -41,4 +44,6 @@ def test_rows_are_of_the_files_that_are_there() -> None:
         "400 Langevin steps 50 s 100% of the chains lost"
     )
     # a method that diverged on a digit has no row of numbers
-    assert third[1] == "autoencoder 0.10, 0.20" and third[2] == "edlebm_anomaly"
+    assert third[1] == joint[1] == "autoencoder 0.10, 0.20" and third[2] == "edlebm_anomaly"
+    assert prior[1] == "autoencoder 0.40, 0.50" and prior[0].endswith("by the prior")
+    assert "2000 latents" in ways[0]
