@@ -10,9 +10,10 @@ __all__ = ["latent_rows"]
 _DATA = {"edlebm_mnist": "MNIST", "edlebm_fashion": "Fashion-MNIST"}
 _NAMES = {
     "vae": "autoencoder",
+    "vae_tilted_mixture": "autoencoder, then a mixture and its tilt",
     "lebm": "chains",
     "ed_lebm_chains": "energy discrepancy, posterior by chains",
-    "ed_lebm": "energy discrepancy, then a mixture and its tilt",
+    "ed_lebm": "energy discrepancy along, then a mixture and its tilt",
     "meg": "MEG on pixels",
 }
 
@@ -26,7 +27,7 @@ def latent_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         figures = records[name]["figures"]
         seconds = figures["settings"]["schedule"]["seconds"]
         told = "; ".join(
-            f"{_NAMES.get(method, method)} {_spread(found, 1)} and {_spread(figures['reconstruction_mse'][method], 4)}"
+            f"{_NAMES.get(method, method)} {_spread(found, 1)} and {_restored(figures, method)}"
             for method, found in figures["frechet"].items()
         )
         what = (
@@ -35,21 +36,27 @@ def latent_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             "reconstructions in squares of pixels from 0 to 1"
         )
         rows.append((what, told, name))
-        told = f"{figures['prior_step_ratio_vs_lebm']:.1f} times as fast"
-        rows.append((f"{title}: a step of a prior by energy discrepancy against one by chains", told, name))
+        took = figures["prior_step_ms"]
+        told = "; ".join(
+            f"{_NAMES.get(method, method)} {took['lebm'] / took[method]:.1f}" for method in took if method != "lebm"
+        )
+        rows.append((f"{title}: a prior's step by energy discrepancy, times as fast as one by chains", told, name))
         drawn = figures["settings"]["drawn"]
         rows.append((f"{title}: {drawn} latents of one prior, seconds and Fréchet distance", _ways(figures), name))
     if "edlebm_anomaly" in records:
         figures = records["edlebm_anomaly"]["figures"]
-        for key, score in (
-            ("auprc", ""),
-            ("auprc_by_joint", ", by -log p(x, z)"),
-            ("auprc_by_prior", ", by the prior"),
-        ):
+        for key, score in (("auprc_by_joint", ", by -log p(x, z)"), ("auprc_by_prior", ", by the prior")):
             digits = ", ".join(figures[key])
             what = f"digits {digits} of MNIST, each held out of training: average precision on the test split{score}"
             rows.append((what, _precision(figures[key]), "edlebm_anomaly"))
     return rows
+
+
+def _restored(figures: Mapping[str, Any], method: str) -> str:
+    """The error of reconstructions, where draws are revised also that of draws as they are."""
+    before = figures.get("reconstruction_mse_of_encoder", {}).get(method)
+    told = _spread(figures["reconstruction_mse"][method], 4)
+    return told if before is None else f"{told} (before revision {before['mean']:.4f})"
 
 
 def _precision(by_digit: Mapping[str, Any]) -> str:
@@ -68,7 +75,7 @@ def _ways(figures: Mapping[str, Any]) -> str:
     for ending, name in (
         ("_of_own_sampler", "resampled from its mixture"),
         ("_of_generator", "generator"),
-        ("_of_chain", f"{figures['settings']['chain_steps']} Langevin steps"),
+        ("_of_chain", f"{figures['settings']['chain_steps']} Langevin steps from a standard normal"),
     ):
         lost = figures.get(f"lost{ending}", {}).get(method, {"mean": 0.0})["mean"]
         seconds = figures.get(f"sampling_seconds{ending}", {}).get(method)
@@ -81,7 +88,7 @@ def _ways(figures: Mapping[str, Any]) -> str:
         if distance is not None:
             words.append(_spread(distance, 1))
         if lost:
-            words.append(f"{100 * lost:.0f}% of the chains lost")
+            words.append(f"{100 * lost:.0f}% of them lost")
         told.append(" ".join(words))
     return "; ".join(told)
 

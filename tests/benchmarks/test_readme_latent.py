@@ -18,7 +18,8 @@ def test_rows_are_of_the_files_that_are_there() -> None:
         "frechet": {"vae": _spread(404.0), "ed_lebm": _spread(15.55)},
         "reconstruction_mse": {"vae": _spread(0.02), "ed_lebm": _spread(0.01)},
         "frechet_of_data": 2.1,
-        "prior_step_ratio_vs_lebm": 6.54,
+        "prior_step_ms": {"ed_lebm": 10.0, "ed_lebm_chains": 20.0, "lebm": 65.4},
+        "reconstruction_mse_of_encoder": {"ed_lebm": _spread(0.015)},
         "sampling_seconds_of_own_sampler": {"ed_lebm": _spread(0.5)},
         "frechet_of_own_sampler": {"ed_lebm": _spread(15.55)},
         "generator_fit_seconds": {"ed_lebm": _spread(99.6)},
@@ -29,21 +30,26 @@ def test_rows_are_of_the_files_that_are_there() -> None:
     }
     own = {"1": {"vae": _spread(0.1), "meg": _spread(0.3)}, "9": {"vae": _spread(0.2)}}
     by_prior = {"1": {"vae": _spread(0.4)}, "9": {"vae": _spread(0.5)}}
-    anomaly = {"auprc": own, "auprc_by_joint": own, "auprc_by_prior": by_prior}
-    first, second, ways, third, joint, prior = latent_rows(
+    anomaly = {"auprc": {}, "auprc_by_joint": own, "auprc_by_prior": by_prior}
+    first, second, ways, joint, prior = latent_rows(
         {"edlebm_fashion": {"figures": figures}, "edlebm_anomaly": {"figures": anomaly}}
     )
     assert "Fashion-MNIST" in first[0] and "300 seconds" in first[0] and "(of real images 2.1)" in first[0]
     assert first[1] == (
         "autoencoder 404.0 ± 0.5 and 0.0200 ± 0.5000; "
-        "energy discrepancy, then a mixture and its tilt 15.6 ± 0.5 and 0.0100 ± 0.5000"
+        "energy discrepancy along, then a mixture and its tilt 15.6 ± 0.5 and 0.0100 ± 0.5000 (before revision 0.0150)"
     )
-    assert second[1] == "6.5 times as fast"
+    assert (
+        second[1]
+        == "energy discrepancy along, then a mixture and its tilt 6.5; energy discrepancy, posterior by chains 3.3"
+    )
     assert ways[1] == (
         "resampled from its mixture 0.5 s 15.6 ± 0.5; generator 0.01 s after 100 s of fitting 20.0 ± 0.5; "
-        "400 Langevin steps 50 s 100% of the chains lost"
+        "400 Langevin steps from a standard normal 50 s 100% of them lost"
     )
     # a method that diverged on a digit has no row of numbers
-    assert third[1] == joint[1] == "autoencoder 0.10, 0.20" and third[2] == "edlebm_anomaly"
+    assert (
+        joint[1] == "autoencoder 0.10, 0.20" and joint[2] == "edlebm_anomaly" and joint[0].endswith("by -log p(x, z)")
+    )
     assert prior[1] == "autoencoder 0.40, 0.50" and prior[0].endswith("by the prior")
     assert "2000 latents" in ways[0]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from chainfree.checks import ContractError
 from chainfree.entropy import LocalVolume, local_volume
-from chainfree.generators import Draw, LatentGenerator, LinearGenerator, MLPGenerator
+from chainfree.generators import Draw, LatentGenerator, LinearGenerator, MixtureGenerator, MLPGenerator
 from chainfree.generators.base import log_prior
 
 
@@ -300,3 +300,14 @@ def test_its_error_for_curved_generators_falls_with_the_square_of_sigma() -> Non
         errors.append(float((mine - exact).norm() / exact.norm()))
     assert errors[1] < 0.05
     assert 3 < errors[0] / errors[1] < 5
+
+
+def test_a_difference_does_not_step_into_another_piece() -> None:
+    factor = torch.tensor([[[1.0, 0.0], [0.4, 0.7]]])
+    net = MixtureGenerator(torch.ones(2), torch.tensor([[-50.0, 0.0], [50.0, 0.0]]), factor, width=8).double()
+    z = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z[:, 0] = -1e-12  # the second piece begins at 0
+    tangent = torch.ones_like(z)
+    with torch.no_grad():
+        found = local_volume._difference(net, z, net.decode(z), tangent, ())
+    torch.testing.assert_close(found, local_volume.push_forward(net, z, tangent).detach(), rtol=1e-5, atol=1e-5)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from chainfree.energies import Gaussian, GaussianMixture
+from chainfree.energies import GaussianMixture
 from chainfree.entropy import LocalVolume
 from chainfree.fitting import fit_generator
-from chainfree.generators import DeconvGenerator, MLPGenerator, ResidualGenerator, TransportedGenerator
+from chainfree.generators import DeconvGenerator, MixtureGenerator, MLPGenerator, ResidualGenerator
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -89,35 +89,51 @@ def test_the_linear_part_is_learned_only_where_asked() -> None:
     assert fixed.state_dict().keys() == learned.state_dict().keys()
 
 
-class TestTransportedGenerator:
-    def test_it_starts_at_its_base_whose_copy_stays_as_it_is(self) -> None:
-        base = Gaussian(torch.tensor([3.0, -1.0]))
-        net = TransportedGenerator(base, 2, width=8, sigma=0.01)
-        draw = net.sample(4000, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(draw.z, base.sample(4000, generator=torch.Generator().manual_seed(0)))
-        torch.testing.assert_close(draw.mean, draw.z, atol=0.05, rtol=0)
-        assert not torch.equal(draw.mean, draw.z)
-        assert net.base is not base and not any(p.requires_grad for p in net.base.parameters())  # type: ignore[union-attr]
-        assert {name.split(".")[0] for name, p in net.named_parameters() if p.requires_grad} == {
-            "log_sigma",
-            "perceptron",
-        }
+class TestMixtureGenerator:
+    def test_it_starts_at_its_mixture(self) -> None:
+        means, weights = torch.tensor([[-6.0, 0.0], [6.0, 0.0], [0.0, 9.0]]), torch.tensor([1.0, 2.0, 5.0])
+        factors = torch.tensor([[0.5, 0.0], [0.3, 0.2]]).repeat(3, 1, 1) * torch.tensor([1.0, 2.0, 0.5]).view(3, 1, 1)
+        net = MixtureGenerator(weights, means, factors, width=8)
+        mean = net.sample(40_000, generator=torch.Generator().manual_seed(0)).mean.detach()
+        nearest = torch.cdist(mean, means).argmin(1)
+        for k in range(3):
+            own = mean[nearest == k]
+            assert len(own) / len(mean) == pytest.approx(float(weights[k] / weights.sum()), abs=0.01)
+            torch.testing.assert_close(own.mean(0), means[k], atol=0.1, rtol=0.02)
+            torch.testing.assert_close(torch.cov(own.T), factors[k] @ factors[k].T, atol=0.01, rtol=0.1)
+        shared = MixtureGenerator(weights, means, factors[:1], width=8)
+        torch.testing.assert_close(shared.factors.expand(3, 2, 2), factors[:1].repeat(3, 1, 1))
 
-    def test_fitted_to_a_tilt_it_has_its_moments(self) -> None:
-        # modes that lie apart in two places, tilted by a slope: each moves by its covariance times the slope
-        modes = GaussianMixture(torch.tensor([[-6.0, 0.0], [6.0, 0.0]]), 0.25)
-        slope = torch.tensor([0.0, 2.0])
+    @pytest.mark.parametrize("narrow", [0.5, 0.05])
+    def test_fitted_to_a_tilt_it_has_its_moments(self, narrow: float) -> None:
+        # two modes, tilted by a slope: each moves against it by its covariance times the slope, and keeps its width
+        covariance, slope = torch.diag(torch.tensor([0.25, narrow**2])), torch.tensor([0.0, 1.5 / narrow])
+        modes = GaussianMixture(torch.tensor([[-6.0, 0.0], [6.0, 0.0]]), covariance)
 
         def energy(x: torch.Tensor) -> torch.Tensor:
             return modes(x) + x @ slope
 
         torch.manual_seed(0)
-        start = TransportedGenerator(modes, 2, width=32)
-        fit = fit_generator(energy, start, entropy=LocalVolume(2), steps=400, start=1.0)
+        start = MixtureGenerator(torch.ones(2), modes.means, covariance.sqrt().unsqueeze(0), width=32, sigma=0.01)
+        fit = fit_generator(energy, start, entropy=LocalVolume(3), steps=600, start=1.0)
         x = fit.generator.sample(4000, generator=torch.Generator().manual_seed(1)).x.detach()
         right = x[:, 0] > 0
         assert 0.45 < right.double().mean() < 0.55
         for side in (x[right], x[~right]):
-            torch.testing.assert_close(side.mean(0).abs(), torch.tensor([6.0, 0.5]), atol=0.06, rtol=0)
-            assert side[:, 1].mean() < 0
-            torch.testing.assert_close(side.std(0), torch.full((2,), 0.5), atol=0.06, rtol=0)
+            assert float(side[:, 0].mean().abs()) == pytest.approx(6.0, abs=0.06)
+            assert float(side[:, 1].mean()) == pytest.approx(-1.5 * narrow, abs=0.15 * narrow)
+            assert float(side[:, 0].std()) == pytest.approx(0.5, rel=0.1)
+            assert float(side[:, 1].std()) == pytest.approx(narrow, rel=0.1)
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"weights": torch.ones(3)}, r"weights and means must be \(K,\) and \(K, D\), got \(3,\) and \(2, 2\)"),
+            ({"factors": torch.eye(2)}, r"factors must be \(2, 2, 2\) or \(1, 2, 2\), got \(2, 2\)"),
+            ({"weights": torch.tensor([1.0, 0.0])}, "weights must be positive"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, changes: dict[str, torch.Tensor], words: str) -> None:
+        given = {"weights": torch.ones(2), "means": torch.zeros(2, 2), "factors": torch.eye(2).unsqueeze(0)} | changes
+        with pytest.raises(ValueError, match=words):
+            MixtureGenerator(**given)

@@ -165,6 +165,8 @@ def _difference(net: LatentGenerator, z: Tensor, base: Tensor, tangent: Tensor, 
     The step is the square root of the rounding error, in units of z, so half of the digits are right with smooth activations,
     and fewer with kinked ones, as units switch within the step. The solver's answer only has to be near.
     """
+    if net.choosing:  # the step would now and then end in another piece
+        tangent = torch.cat([torch.zeros_like(tangent[:, : net.choosing]), tangent[:, net.choosing :]], 1)
     size = torch.finfo(z.dtype).eps ** 0.5 * (1 + z.norm(dim=1)) / _positive(tangent.norm(dim=1))
     ahead = net.decode(z + size.unsqueeze(1) * tangent, statistics)
     slope: Tensor = (ahead - base) / size.view(-1, *[1] * (base.dim() - 1))

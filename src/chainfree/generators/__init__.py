@@ -5,10 +5,10 @@ from .critics import ConvCritic, MLPCritic
 from .deconv import DeconvGenerator
 from .flows import Flow, FlowKind
 from .linear import LinearGenerator
+from .mixture import MixtureGenerator
 from .mlp import MLPGenerator
 from .normalisation import BatchNorm
 from .residual import ResidualGenerator
-from .transported import TransportedGenerator
 from .upsampling import UpsamplingGenerator
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "LinearGenerator",
     "MLPCritic",
     "MLPGenerator",
+    "MixtureGenerator",
     "ResidualGenerator",
-    "TransportedGenerator",
     "UpsamplingGenerator",
 ]

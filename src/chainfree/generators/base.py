@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,8 @@ class LatentGenerator(nn.Module, ABC):
         self.event_shape = tuple(event_shape)
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
         self._log_sigma_bounds = math.log(low), math.log(high)
+
+    choosing: ClassVar[int] = 0  # leading latents that choose one of g's pieces, and along which these are flat
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
 from .decoders import ImageDecoder, image_decoder
 from .encoder import Encoded, GaussianEncoder
 from .model import (
-    AnomalyScore,
     Interpolation,
     LatentModel,
+    LatentScores,
     LatentsOfPrior,
     LatentsOfRows,
     Likelihood,
@@ -15,7 +15,6 @@ from .posterior import LangevinPosterior, RevisedPosterior, VariationalPosterior
 from .prior import GeneratorPrior, LangevinPrior, NormalPrior, ResampledPrior, latent_prior
 
 __all__ = [
-    "AnomalyScore",
     "Encoded",
     "GaussianEncoder",
     "GeneratorPrior",
@@ -24,6 +23,7 @@ __all__ = [
     "LangevinPosterior",
     "LangevinPrior",
     "LatentModel",
+    "LatentScores",
     "LatentsOfPrior",
     "LatentsOfRows",
     "Likelihood",

@@ -20,9 +20,9 @@ from ..typing import Energy
 from .encoder import GaussianEncoder
 
 __all__ = [
-    "AnomalyScore",
     "Interpolation",
     "LatentModel",
+    "LatentScores",
     "LatentsOfPrior",
     "LatentsOfRows",
     "Likelihood",
@@ -64,15 +64,15 @@ class Interpolation(NamedTuple):
     energies: Tensor
 
 
-class AnomalyScore(NamedTuple):
+class LatentScores(NamedTuple):
     r"""What :meth:`LatentModel.anomaly_score` returns; both float64, high for rows unlike the data.
 
-    The likelihood counts every pixel by itself, so that how hard a row is to draw outweighs what it is: a simple kind that
-    was never seen is likely by it. The prior asks where the row lies among those that were seen.
+    The likelihood counts every pixel by itself, so that how hard a row is to draw can outweigh what it is. The prior asks
+    where the row's latents lie among those that were seen, and nothing of what they leave out.
 
     Args:
-        joint: :math:`-E_{p(z|x)} \log p(x, z)` up to log Z, in nats, ``(B,)``.
-        prior: :math:`E_{p(z|x)} E(z)`, in nats, ``(B,)``.
+        joint: :math:`-E_{q(z|x)} \log p(x, z)` up to log Z, q the posterior that was given, in nats, ``(B,)``.
+        prior: :math:`E_{q(z|x)} E(z)`, in nats, ``(B,)``.
     """
 
     joint: Tensor
@@ -171,7 +171,7 @@ class LatentModel:
     @torch.no_grad()
     def anomaly_score(
         self, x: Tensor, posterior: LatentsOfRows, *, draws: int = 1, generator: torch.Generator | None = None
-    ) -> AnomalyScore:
+    ) -> LatentScores:
         r"""How unlike the data rows are, by all of the model and by its prior alone.
 
         Args:
@@ -189,7 +189,7 @@ class LatentModel:
                 of_prior = energy_values(self.prior, z)
                 totals += torch.stack([of_prior - self.log_conditional(part, z), of_prior])
             found.append(totals / draws)
-        return AnomalyScore(*torch.cat(found, 1))
+        return LatentScores(*torch.cat(found, 1))
 
     @torch.no_grad()
     def interpolate(

@@ -58,13 +58,13 @@ class VariationalPosterior:
 
 @dataclass(frozen=True, kw_only=True)
 class RevisedPosterior:
-    """Draws of an encoder, revised by a few Langevin steps, which the encoder learns from in turn.
+    """Draws of an encoder, revised by a few Langevin steps: in training, where the encoder learns from them, or after.
 
     Xie, Lu, Gao, Zhu, Wu, "Cooperative Training of Descriptor and Generator Networks", IEEE TPAMI 42(1), 2020, with an
     encoder in the place of the generator.
 
     Args:
-        encoder: q(z | x), fitted to what its draws are revised to by maximum likelihood.
+        encoder: q(z | x); in training fitted to what its draws are revised to by maximum likelihood.
         steps, step_size: as :class:`LangevinPosterior`.
     """
 

@@ -26,7 +26,7 @@ from ...engine import Cosine, Engine, OptimizerSettings, TrainingDivergedError
 from ...engine.callbacks import Callback
 from ...evaluation import anomaly_scores
 from ...generators import ConvCritic, DeconvGenerator
-from ...latent import AnomalyScore
+from ...latent import LatentScores
 from ...objectives import MEG
 from ..checks import require_each, require_seeds
 from ..notes import Notes
@@ -38,7 +38,7 @@ from .runs import Schedule, images_for, require_data, settings_of, trained
 __all__ = ["LatentAnomaly", "PixelGame"]
 
 _GAME = "meg"  # the method that is no latent model
-_SCORES = AnomalyScore._fields
+_SCORES = LatentScores._fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,12 @@ from ... import plotting
 from ...batches import batches
 from ...checks import require_positive_int
 from ...datasets import Images, scaled_pixels
-from ...energies import Tilted
+from ...energies import TabularMixture, Tilted
 from ...energies.analytic.base import AnalyticEnergy
 from ...engine import Engine, OptimizerSettings, TrainingDivergedError
 from ...evaluation import frechet_distance, image_features, precision_recall, train_image_classifier
 from ...fitting import fit_generator
-from ...generators import TransportedGenerator
+from ...generators import LatentGenerator, MixtureGenerator, ResidualGenerator
 from ...latent import GeneratorPrior, LangevinPrior, LatentModel, LatentsOfPrior, ResampledPrior
 from ...samplers import sample_tilted
 from ..checks import require_seeds
@@ -190,19 +190,24 @@ def _answer(question: Mapping[str, Any], classifier: nn.Sequential) -> dict[str,
     judge = _Judge(classifier, image_features(classifier, test[: question["images"]]), source)
     shown = test[: question["restored"]]
     restored = run.model.reconstruct(shown, run.posterior, generator=source)
+    kept = restored.flatten(1).isfinite().all(1)
     found = {
         "diverged": False,
-        "reconstruction_mse": _error(restored, shown),
+        "lost_of_reconstruction": 1 - float(kept.double().mean()),
         "sigma": float(run.model.decoder.sigma),
         "seconds": run.seconds,
         "second_stage_seconds": run.second_stage_seconds,
         "steps": run.steps,
-        "reconstructions": _bytes(restored[:_SHOWN]),
+        "reconstructions": _bytes(restored[:_SHOWN].nan_to_num()),
         **judge.found(run.model, run.prior),
     }
+    if bool(kept.any()):
+        found["reconstruction_mse"] = _error(restored[kept], shown[kept])
     if run.trained_posterior != run.posterior:
         of_encoder = run.model.reconstruct(shown, run.trained_posterior, generator=source)
         found["reconstruction_mse_of_encoder"] = _error(of_encoder, shown)
+    if run.gain is not None:
+        found["held_out_gain"] = run.gain
     if method.refit and method.refit_steps:
         found |= {f"{key}_of_mixture": value for key, value in judge.found(run.model, _OfBase()).items()}
     if question["samplers"] is not None:
@@ -264,25 +269,35 @@ def _samplers(run: Run, judge: _Judge, asked: Mapping[str, Any], seed: int) -> d
     """A generator that is fitted to the prior's energy, a chain on it, and how the prior is sampled else."""
     energy = run.model.prior
     assert isinstance(energy, Tilted)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        start = TransportedGenerator(energy.base, run.model.decoder.latent_dim, width=asked["width"])
-    try:
-        # it starts at the base, and a smaller weight of the energy at first would only lead it away
-        fitted = fit_generator(energy, start, steps=asked["steps"], start=1.0, seed=seed)
-    except TrainingDivergedError:
-        return {"lost_of_generator": 1.0}
     chain = LangevinPrior(steps=asked["chain_steps"], step_size=asked["chain_step_size"])
-    generator = GeneratorPrior(generator=fitted.generator)
-    ways: dict[str, LatentsOfPrior] = {"own_sampler": run.prior, "generator": generator, "chain": chain}
-    found: dict[str, Any] = {"generator_fit_seconds": fitted.seconds}
+    ways: dict[str, LatentsOfPrior] = {"own_sampler": run.prior, "chain": chain}
+    found: dict[str, Any] = {"generator_diverged": 0.0}
+    net = _generator(energy, run.model.decoder.latent_dim, asked["width"], seed)
+    try:
+        # it begins at the base, and a smaller weight of the energy at first would only lead it away
+        fitted = fit_generator(energy, net, steps=asked["steps"], start=1.0, seed=seed)
+        ways["generator"] = GeneratorPrior(generator=fitted.generator)
+        found["generator_fit_seconds"] = fitted.seconds
+    except TrainingDivergedError:
+        found["generator_diverged"] = 1.0
     if isinstance(run.prior, ResampledPrior):
         drawn = sample_tilted(energy, 1000, proposals=run.prior.proposals, generator=judge.source)
         found["effective_proposals"] = float(drawn.effective_proposals.median())
     for name, prior in ways.items():
         found |= {f"{key}_of_{name}": value for key, value in judge.found(run.model, prior).items()}
-    found["sampling_speedup"] = found["sampling_seconds_of_chain"] / found["sampling_seconds_of_generator"]
+    if "generator" in ways:
+        found["sampling_speedup"] = found["sampling_seconds_of_chain"] / found["sampling_seconds_of_generator"]
     return found
+
+
+def _generator(energy: Tilted, latent: int, width: int, seed: int) -> LatentGenerator:
+    """Where a generator of latents starts: at what the energy is tilted from."""
+    base = energy.base
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(base, TabularMixture):
+            return MixtureGenerator(base.log_weights.exp(), base.means, base.factors, width=width)
+        return ResidualGenerator(latent, latent, width=width)  # a standard normal
 
 
 def _prior_alone(method: LatentMethod, networks: LatentNetworks, batch: int) -> Callable[[int], None]:
