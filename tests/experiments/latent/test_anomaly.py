@@ -45,11 +45,14 @@ def test_what_was_not_trained_on_is_unlikely() -> None:
                 assert set(figures[f"auprc_by_{score}"][digit]) == set(METHODS)
             assert found == figures["auprc_by_joint"][digit][name]
     again, _ = LatentAnomaly(**_settings(by_prior=["ed_lebm"])).run()
+    assert figures["auprc_by_prior"]["0"]["ed_lebm"] != figures["auprc_by_joint"]["0"]["ed_lebm"]
     for digit in ("0", "1"):
         assert again["auprc"][digit]["ed_lebm"] == figures["auprc_by_prior"][digit]["ed_lebm"]
         assert again["auprc"][digit]["vae"] == figures["auprc"][digit]["vae"]
     assert figures["diverged"] == {d: {"vae": 0, "ed_lebm": 0, "meg": 0} for d in ("0", "1")}
-    assert len(picture.axes) == 1
+    (axes,) = picture.axes
+    lines = {line.get_label() for line in axes.lines}
+    assert lines == {"vae by joint", "ed_lebm by joint", "vae by prior", "ed_lebm by prior", "meg"}
     json.dumps(figures)
 
 

@@ -182,15 +182,18 @@ class LatentAnomaly:
                         figures[key][str(digit)][name] = spread
         figures["settings"] = {**asdict(self), "seeds": list(self.seeds), "digits": list(self.digits)}
         figures["settings"]["by_prior"] = list(self.by_prior)
-        return figures, self._picture(figures["auprc"])
+        return figures, self._picture(figures)
 
-    def _picture(self, precision: Mapping[str, Mapping[str, Any]]) -> Figure:
+    def _picture(self, figures: Mapping[str, Any]) -> Figure:
+        """A line for every method and score."""
         series = {}
-        for name in (*self.methods, _GAME):
+        kinds = [(name, f"auprc_by_{score}", f"{name} by {score}") for score in _SCORES for name in self.methods]
+        for name, key, title in [*kinds, (_GAME, "auprc", _GAME)]:
+            precision = figures[key]
             told = [digit for digit in self.digits if name in precision[str(digit)]]
             if told:
                 means = [precision[str(digit)][name]["mean"] for digit in told]
-                series[name] = torch.tensor(told).double(), torch.tensor(means)
+                series[title] = torch.tensor(told).double(), torch.tensor(means)
         return plotting.curves(series, x_label="digit held out", y_label="average precision", title="Digits never seen")
 
     def _question(self, name: str, digit: int, seed: int) -> dict[str, Any]:
