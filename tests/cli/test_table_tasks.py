@@ -108,6 +108,8 @@ def test_rows_are_made_given_columns(chainfree: Run) -> None:
     }.items():
         ended = chainfree("sample", *where, "--out", "new.csv", "--given", given)
         assert ended.status == 2 and message in ended.err, (given, ended.err)
+    ended = chainfree("sample", "runs/nothere", "--out", "new.csv", "--given", "town=Ulm")
+    assert ended.status == 2 and "runs/nothere" in ended.err and "--given" not in ended.err
     ended = chainfree("sample", *where, "--out", "old.csv", "--given", "age=120")
     assert ended.status == 0 and "age=120 is beyond the table's 18 to 89: a guess" in ended.out
     assert (pd.read_csv("old.csv")["age"] == 120).all()

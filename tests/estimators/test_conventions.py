@@ -145,7 +145,7 @@ def test_refusals_name_the_remedy(small: TableEstimator[Any], tmp_path: Path) ->
             answer(small, frame.assign(age=[None, *frame["age"][1:]]))
     small.save(tmp_path / "saved")
     other = next(type(e) for e in SMALL if not isinstance(small, type(e)))
-    with pytest.raises(DataError, match=f"holds a {type(small).__name__}, not a {other.__name__}"):
+    with pytest.raises(DataError, match=f"holds the estimator {type(small).__name__}, not {other.__name__}"):
         other.load(tmp_path / "saved")
 
 

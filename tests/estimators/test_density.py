@@ -135,6 +135,33 @@ def test_what_is_given_comes_back_to_the_last_digit() -> None:
     assert (density.sample(3, given={"x": 0.1234567890123})["x"] == 0.1234567890123).all()
 
 
+def test_what_is_no_answer_to_a_condition_is_refused() -> None:
+    density = _fitted()
+    for wrong in (0, -1, 2.5, True, "3"):
+        with pytest.raises(ValueError, match="n_samples must be"):
+            density.sample(wrong)  # type: ignore[arg-type]
+    for given in ("x=1", pd.DataFrame({"x": [1.0]})):
+        with pytest.raises(TypeError, match=r"given must be values by column, such as .*got (str|DataFrame)"):
+            density.sample(2, given=given)  # type: ignore[arg-type]
+
+
+def test_dates_are_given_in_one_way_and_holes_in_any() -> None:
+    rng = np.random.default_rng(0)
+    days = pd.Series(pd.Timestamp("2021-01-01") + pd.to_timedelta(rng.integers(0, 365, 60), unit="D")).mask(
+        rng.random(60) < 0.2
+    )
+    frame = pd.DataFrame({"hired": days, "pay": pd.Series(rng.normal(size=60)).mask(rng.random(60) < 0.2)})
+    density = EnergyDensity(n_components=1, max_iter=0, random_state=0).fit(frame)
+    for when in ("2021-12-07", pd.Timestamp("2021-12-07"), np.datetime64("2021-12-07")):
+        assert density.sample(2, given={"hired": when})["hired"].tolist() == [pd.Timestamp("2021-12-07")] * 2
+    for when in ("07.12.2021", "12/07/2021", "2021", "tomorrow"):
+        with pytest.raises(DataError, match="'hired' takes a date, as 2024-12-31, got"):
+            density.sample(2, given={"hired": when})
+    for hole in (None, np.nan, pd.NA, pd.NaT):
+        drawn = density.sample(2, given={"hired": hole, "pay": hole})
+        assert drawn["hired"].isna().all() and drawn["pay"].isna().all()
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.0])
 def test_a_fraction_is_one(fraction: float) -> None:
     with pytest.raises(ValueError, match=r"validation_fraction must be a number in \[0, 1\)"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from chainfree.evaluation import conformal_p_values, conformal_threshold
+from chainfree.evaluation.conformal import fewest_kept_out
 
 numbers = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=40)
 
@@ -38,6 +39,13 @@ def test_false_alarms_are_at_the_level_whatever_the_scores() -> None:
 def test_with_too_few_rows_nothing_is_called() -> None:
     assert conformal_threshold(np.arange(18.0), 0.05) == math.inf
     assert conformal_threshold(np.arange(19.0), 0.05) == 18.0
+
+
+@pytest.mark.parametrize("level", [0.5, 0.3, 0.1, 0.05, 0.01, 0.007])
+def test_the_fewest_rows_are_those_of_the_first_threshold(level: float) -> None:
+    fewest = fewest_kept_out(level)
+    assert math.isfinite(conformal_threshold(np.arange(float(fewest)), level))
+    assert fewest == 1 or conformal_threshold(np.arange(fewest - 1.0), level) == math.inf
 
 
 def test_refusals() -> None:

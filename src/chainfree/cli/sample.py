@@ -30,8 +30,8 @@ def sample(run: str, out: str, rows: int = 1000, seed: int = 0, given: str | Non
     """
     if holds_estimator(run):
         return sample_table(run, out, rows, seed, given)
-    if given is not None:
-        raise UsageError("--given is for runs of chainfree train --task synthesize; leave it out")
+    if given is not None and Path(run).exists():
+        raise UsageError("--given is for runs of chainfree train --task synthesize or density; leave it out")
     folder = RunFolder.open(run)
     if Path(out).suffix != ".csv":
         raise UsageError(f"--out must end in .csv, got {out!r}")

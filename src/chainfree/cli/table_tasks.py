@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..datasets import DataError
 from ..evaluation import conformal_p_values
+from ..evaluation.conformal import fewest_kept_out
 from .errors import UsageError
 from .run_folder import free_folder
 from .table_writer import writing_table
@@ -120,7 +121,10 @@ def score_table(run: str, data: str, out: str) -> int:
             odd += int(scores["outlier"].sum()) if task == "outlier" else 0
             writer.write(scores)
         rows = writer.rows
-    print(f"{rows:,} rows scored to {out}{f', {odd:,} of them outliers' if task == 'outlier' else ''}")  # noqa: T201
+    told = f", {odd:,} of them outliers" if task == "outlier" else ""
+    if task == "outlier" and estimator.offset_ == -float("inf"):
+        told += f"; none can be before {fewest_kept_out(estimator.level)} rows are kept out from training"
+    print(f"{rows:,} rows scored to {out}{told}")  # noqa: T201
     return 0
 
 
@@ -247,9 +251,9 @@ def _facts(estimator: Any) -> list[list[str]]:
     model = estimator.model_
     if hasattr(estimator, "calibration_energies_"):
         kept_out = len(estimator.calibration_energies_)
-        threshold = (
-            "none: too few rows are kept out" if estimator.offset_ == -float("inf") else f"{-estimator.offset_:.4g}"
-        )
+        threshold = f"{-estimator.offset_:.4g}"
+        if estimator.offset_ == -float("inf"):
+            threshold = f"none: no row can be an outlier before {fewest_kept_out(estimator.level)} rows are kept out"
         return [["rows kept out for p-values", f"{kept_out:,}"], ["threshold of the energy", threshold]]
     if hasattr(estimator, "classes_"):
         named = ", ".join(map(str, estimator.classes_[:8])) + (", ..." if len(estimator.classes_) > 8 else "")

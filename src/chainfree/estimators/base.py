@@ -128,7 +128,7 @@ class TableEstimator(BaseEstimator, Generic[Model]):
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder} holds no estimator: {error}; give a folder that save made") from None
         if name != cls.__name__:
-            raise DataError(f"{folder} holds a {name}, not a {cls.__name__}; load it as that")
+            raise DataError(f"{folder} holds the estimator {name}, not {cls.__name__}; load it as that")
         parameters = record["parameters"]
         if parameters["schema"] is not None:
             parameters["schema"] = Schema.from_dict(parameters["schema"])

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..checks import require_positive_int
 from ..tables import NumberColumn, Schema
-from ..tables.given import instant
+from ..tables.given import instant, is_missing, timestamp
 from ..tables.series import number_series
 from .base import TableEstimator
 from .column_types import zone_of
@@ -128,17 +128,23 @@ class DensityEstimator(TableEstimator[DensityModel]):
         Args:
             n_samples: rows.
             given: values of any columns, by name: the others are drawn given these, without rejection. A column that is
-                given ``None`` is missing. A date without a zone is of the column's.
+                given ``None``, NaN, NA or NaT is missing. A date without a zone is of the column's. What rows are like beyond
+                the numbers that the table has is a guess.
             n_proposals: of the mixture, that each row is chosen from.
             random_state: seed of the draws.
 
         Raises:
-            DataError: a column that is not there, or a value that it cannot have.
+            ValueError: ``n_samples`` below 1, a column that is not there, or a value that it cannot have.
+            TypeError: ``given`` is no mapping.
             NotFittedError: it is not fitted.
         """
         check_is_fitted(self)
+        require_positive_int("n_samples", n_samples)
+        if not isinstance(given, Mapping | None):
+            raise TypeError(f"given must be values by column, such as {{'age': 40}}, got {type(given).__name__}")
         generator = self._generator(random_state)
-        given = {name: self._on_its_clock(name, value) for name, value in (given or {}).items()}
+        named = (given or {}).items()
+        given = {name: None if is_missing(value) else self._on_its_clock(name, value) for name, value in named}
         if not given:
             rows = self.model_.sample(n_samples, proposals=n_proposals, generator=generator)
         else:
@@ -162,7 +168,7 @@ class DensityEstimator(TableEstimator[DensityModel]):
         if zone is None or value is None:
             return value
         try:
-            when = pd.Timestamp(value)
+            when = timestamp(value)
         except (TypeError, ValueError):
             return value  # the encoder says that it is no date
         return when.tz_localize(zone) if when.tz is None else when

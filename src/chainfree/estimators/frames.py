@@ -43,6 +43,8 @@ def read_table(estimator: BaseEstimator, X: Any, *, reset: bool, least_rows: int
         ValueError: what :func:`sklearn.utils.validation.validate_data` refuses, or another kind of table than was fitted.
     """
     if is_frame(X):
+        if not len(X.columns):
+            raise DataError("the table has no columns; give at least one")
         table_of(X)  # its own words for names that are repeated or no text
         validate_data(estimator, X, skip_check_array=True, reset=reset)
         if len(X) < least_rows:

@@ -38,7 +38,8 @@ class EnergyImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator[Densi
     1985); the last ones are pooled. The network then sees each row as one of eight draws of them, by its weight under the
     density as it is at that step, so that it learns little from what the mixtures put into cells. Cells are taken to be
     missing at random: that one is missing says nothing about it that the others do not. Numbers are filled within what the
-    column has: far out, where the logarithm of a number was fitted, a draw's own units know no measure.
+    column has: far out, where the logarithm of a number was fitted, a draw's own units know no measure. Draws of all rows of
+    a call come from one stream: with the same seed and other rows before it, a row is filled by other draws.
 
     Args:
         strategy: ``"likely"`` fills with the mean of draws for numbers, as far from the column's own mean as held-out rows

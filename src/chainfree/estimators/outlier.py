@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.base import OutlierMixin
 
 from ..datasets import DataError
 from ..evaluation import conformal_p_values, conformal_threshold
+from ..evaluation.conformal import fewest_kept_out
 from ..tables import Schema
 from .base import TableEstimator
 from .frames import in_form, infer_schema, take
@@ -156,6 +158,12 @@ class EnergyOutlierDetector(OutlierMixin, TableEstimator[OutlierModel]):
         self.calibration_energies_ = np.sort(calibration)
         if self.contamination is None:
             self.offset_ = -conformal_threshold(calibration, self.level)
+            if self.offset_ == -math.inf:
+                warnings.warn(
+                    f"no row can be an outlier at level {self.level:g}: {kept_out} rows are kept out, and it takes "
+                    f"{fewest_kept_out(self.level)}; give more rows, another level, or a larger calibration_fraction",
+                    stacklevel=2,
+                )
         else:
             self.offset_ = float(np.percentile(-self.model_.energies(table).numpy(), 100 * self.contamination))
         return self

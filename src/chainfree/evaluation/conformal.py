@@ -59,6 +59,11 @@ def conformal_threshold(calibration: NDArray[np.floating], level: float) -> floa
     return float(ordered[-alarms]) if alarms else math.inf
 
 
+def fewest_kept_out(level: float) -> int:
+    """Calibration scores without which no p-value is at most the level."""
+    return math.ceil(1 / level - 1e-9) - 1
+
+
 def _ordered(calibration: NDArray[np.floating]) -> NDArray[np.floating]:
     if not len(calibration) or np.isnan(calibration).any():
         raise ValueError(f"calibration needs scores that are no NaN, got {len(calibration)} with or without")

@@ -167,7 +167,7 @@ class TableEncoder:
         """One row of which some columns are known, and which cells these are, both ``(1, D)``.
 
         Args:
-            given: values by name of the column; ``None`` is a missing cell. Other columns are 0 in the row.
+            given: values by name of the column; ``None``, NaN, NA and NaT are missing cells. Other columns are 0 in the row.
 
         Raises:
             DataError: a column that is not there, a value that it cannot have, or a missing cell where there was none.

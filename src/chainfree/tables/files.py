@@ -178,7 +178,7 @@ def _dates(cells: pd.Series) -> pd.Series:
         return pd.to_datetime(cells, format="ISO8601", utc=zoned)
     except ValueError as error:
         raise DataError(
-            f"column {cells.name!r} takes dates as 2024-12-31: {one_line(error).partition('.')[0]}"
+            f"column {cells.name!r} takes dates as 2024-12-31: {one_line(error).partition('. ')[0]}"
         ) from error
 
 
