@@ -8,7 +8,7 @@ BENCHMARKS := ed_25gaussians ed_gradient_variance toy_densities digits_anomaly v
 	density2d.search density2d bsds joint_step joint_stability faults \
 	tables.adbench tables.calibration_adult tables.discrete tables.imputation tables.synthesis tables.table_speed
 RECIPES := ed_nearsightedness ed_w_stabilisation ed_t_m_w_ablation vera_entropy_bias_variance vera_toy_lambda vera_dimensions \
-	ed_then_generator vera_stacked_mnist vera_nice_mnist jem_har jem_adult jem_fashion_ood edlebm_mnist
+	ed_then_generator vera_stacked_mnist vera_nice_mnist jem_har jem_adult jem_fashion_ood edlebm_mnist latent_interpolation
 JOBS ?= 2
 
 .PHONY: demo test lint bench peers recipes clean
