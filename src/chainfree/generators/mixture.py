@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..energies.layers import Activation
 from .base import LatentGenerator
-from .mlp import MLPGenerator
+from .mlp import MLPGenerator, start_near_zero_
 
 __all__ = ["MixtureGenerator"]
 
@@ -77,11 +77,7 @@ class MixtureGenerator(LatentGenerator):
         self.register_buffer("means", means.detach().clone().float())
         self.register_buffer("factors", factors.detach().clone().float())
         self.perceptron = MLPGenerator(dim, dim, width=width, depth=depth, activation=activation).layers
-        last = self.perceptron[-1]
-        assert isinstance(last, nn.Linear)
-        with torch.no_grad():
-            last.weight.mul_(_START)
-            last.bias.zero_()
+        start_near_zero_(self.perceptron, _START)
 
     def forward(self, z: Tensor) -> Tensor:
         """The mean, ``(B, D + 1) -> (B, D)``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ..checks import require_positive_int
@@ -9,7 +10,7 @@ from ..energies.layers import Activation, activation_layer
 from .base import LatentGenerator
 from .normalisation import BatchNorm
 
-__all__ = ["MLPGenerator"]
+__all__ = ["MLPGenerator", "start_near_zero_"]
 
 
 class MLPGenerator(LatentGenerator):
@@ -60,3 +61,12 @@ class MLPGenerator(LatentGenerator):
         """The mean, ``(B, latent_dim) -> (B, dim)``."""
         mean: Tensor = self.layers(z)
         return mean
+
+
+@torch.no_grad()
+def start_near_zero_(layers: nn.Sequential, scale: float) -> None:
+    """Scale the last layer's first weights and clear its bias, for a perceptron that is added to something."""
+    last = layers[-1]
+    assert isinstance(last, nn.Linear)
+    last.weight.mul_(scale)
+    last.bias.zero_()

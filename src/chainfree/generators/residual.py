@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..checks import require_non_negative, require_positive
 from ..energies.layers import Activation
 from .base import LatentGenerator
-from .mlp import MLPGenerator
+from .mlp import MLPGenerator, start_near_zero_
 
 __all__ = ["ResidualGenerator"]
 
@@ -70,11 +70,7 @@ class ResidualGenerator(LatentGenerator):
             self.linear = nn.Parameter(linear)
         else:
             self.register_buffer("linear", linear)
-        last = self.perceptron[-1]
-        assert isinstance(last, nn.Linear)
-        with torch.no_grad():
-            last.weight.mul_(_START)
-            last.bias.zero_()
+        start_near_zero_(self.perceptron, _START)
 
     def forward(self, z: Tensor) -> Tensor:
         """The mean, ``(B, latent_dim) -> (B, dim)``."""

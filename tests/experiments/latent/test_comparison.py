@@ -100,6 +100,16 @@ def test_a_training_that_diverges_is_counted(monkeypatch: pytest.MonkeyPatch) ->
     assert len(figures["frechet"]["lebm"]["by_seed"]) == 2
 
 
+def test_a_mixture_is_judged_without_its_tilt() -> None:
+    base, steep = Gaussian(torch.zeros(2)), nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
+    prior = Tilted(base, steep)
+    with torch.no_grad():
+        steep[0].weight.fill_(9.0)
+    model = LatentModel(prior, UpsamplingGenerator(2, size=4))
+    one, same = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    assert torch.equal(comparison._OfBase().latents(model, 50, generator=one), base.sample(50, generator=same))
+
+
 def test_a_generator_that_diverges_leaves_the_other_samplers(monkeypatch: pytest.MonkeyPatch) -> None:
     def diverges(*args: Any, **kwargs: Any) -> None:
         raise TrainingDivergedError("the energy is not bounded", 3)
