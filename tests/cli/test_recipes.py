@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from chainfree.cli.parsing import parse_settings
 from chainfree.cli.recipes import recipes_folder
@@ -60,6 +61,37 @@ def test_an_experiment_runs_and_is_recorded(chainfree: Run, recipe: Callable[[st
     assert set(record["figures"]) == {"score matching", "maximum likelihood", "ED, t = 32"}
     assert json.dumps(record, indent=2) in ended.out
     assert Path("there/mine.png").read_bytes().startswith(b"\x89PNG")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """An experiment that says how many it would have trained at a time."""
+
+    jobs: int = 2
+    seeds: Sequence[int] = (0,)
+
+    def run(self) -> tuple[dict[str, Any], Figure]:
+        return {"jobs": self.jobs}, Figure()
+
+
+@pytest.mark.parametrize(("flags", "jobs"), [(["--jobs", "1"], 1), ([], 3)])
+def test_trainings_at_a_time_can_be_chosen(
+    chainfree: Run, recipe: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, flags: list[str], jobs: int
+) -> None:
+    monkeypatch.setitem(EXPERIMENTS, "side_by_side", SideBySide)
+    recipe('experiment = "side_by_side"\njobs = 3\n')
+    ended = chainfree("recipes", "mine", "--out", "there", *flags)
+    assert ended.status == 0, ended.err
+    record = json.loads(Path("there/mine.json").read_text())
+    assert record["figures"] == {"jobs": jobs}
+    assert record["command"] == " ".join(["chainfree recipes mine", *flags])
+
+
+def test_an_experiment_of_one_training_at_a_time_says_so(chainfree: Run, recipe: Callable[[str], None]) -> None:
+    recipe('experiment = "nearsightedness"')
+    ended = chainfree("recipes", "mine", "--jobs", "2")
+    assert ended.status != 0
+    assert "leave out --jobs" in ended.err
 
 
 @pytest.mark.parametrize(

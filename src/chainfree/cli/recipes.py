@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from contextlib import suppress
 from importlib import resources
@@ -16,7 +17,13 @@ from .threads import set_threads
 __all__ = ["recipes", "recipes_folder"]
 
 
-def recipes(name: str | None = None, out: str = "results", threads: int | None = None, preset: str = "config") -> int:
+def recipes(
+    name: str | None = None,
+    out: str = "results",
+    threads: int | None = None,
+    preset: str = "config",
+    jobs: int | None = None,
+) -> int:
     """List the recipes, or run one that is an experiment.
 
     Args:
@@ -24,6 +31,7 @@ def recipes(name: str | None = None, out: str = "results", threads: int | None =
         out: folder for the experiment's ``NAME.json`` and ``NAME.png``.
         threads: of the processor; all by default.
         preset: the recipe's config file without ``.toml``; results of another than ``config`` are named NAME_PRESET.
+        jobs: trainings at a time, each in a process of its own; by default what the recipe says.
     """
     folder = recipes_folder()
     found = sorted(path.name for path in folder.iterdir() if any(path.glob("*.toml")))
@@ -50,7 +58,7 @@ def recipes(name: str | None = None, out: str = "results", threads: int | None =
     if "experiment" not in settings:
         files = ", ".join(str(path) for path in sorted((folder / name).glob("*.toml")))
         raise UsageError(f"{name} is a training run: chainfree train CONFIG, with CONFIG one of {files}")
-    _run(config, settings, Path(out), threads)
+    _run(config, settings, Path(out), threads, jobs)
     return 0
 
 
@@ -76,18 +84,23 @@ def _title(folder: Path) -> str:
     return first.lstrip("# ")
 
 
-def _run(config: Path, settings: dict[str, Any], out: Path, threads: int | None) -> None:
+def _run(config: Path, settings: dict[str, Any], out: Path, threads: int | None, jobs: int | None) -> None:
     # pictures belong to an experiment, so this needs the plot extra
     from ..experiments import EXPERIMENTS, Recorder
 
     name, kind = config.parent.name, settings.pop("experiment")
     if not isinstance(kind, str) or kind not in EXPERIMENTS:
         raise UsageError(f"{config}: no experiment is called {kind!r}; there are {', '.join(EXPERIMENTS)}")
+    if jobs is not None:
+        if "jobs" not in inspect.signature(EXPERIMENTS[kind]).parameters:
+            raise UsageError(f"{name} trains one thing at a time; leave out --jobs")
+        settings["jobs"] = jobs
     try:
         experiment = EXPERIMENTS[kind](**settings)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{config}: {error}") from error
-    flags = "" if threads is None else f" --threads {threads}"
+    given = {"threads": threads, "jobs": jobs}
+    flags = "".join(f" --{flag} {number}" for flag, number in given.items() if number is not None)
     command = f"chainfree recipes {name}{flags}"
     if config.stem != "config":
         command, name = f"{command} --preset {config.stem}", f"{name}_{config.stem}"
