@@ -66,6 +66,7 @@ from chainfree.experiments.joint.methods import method
         (lambda: JointTraining(minutes=0.0), "minutes must"),
         (lambda: JointTraining(seeds=(0, 1)), "one seed at a time"),
         (lambda: JointTraining(precision="fp16"), "precision must"),
+        (lambda: JointTraining(device="nowhere"), "device must"),
         (lambda: JointSearch(task="har", methods={"all": {"a": {"kind": "discriminant"}}}, budget=0), "budget must"),
     ],
 )

@@ -13,9 +13,9 @@ from torch import nn
 
 from chainfree.datasets import scaled_pixels
 from chainfree.energies import Gaussian, TabularMixture, Tilted
-from chainfree.engine import TrainingDivergedError
+from chainfree.engine import Engine, TrainingDivergedError
 from chainfree.experiments import LatentComparison
-from chainfree.experiments.latent import comparison, runs
+from chainfree.experiments.latent import comparison, methods, runs
 from chainfree.experiments.latent.methods import LatentMethod, LatentNetworks, latent_methods
 from chainfree.fitting import fit_latent_prior
 from chainfree.generators import UpsamplingGenerator
@@ -198,6 +198,7 @@ def test_a_seed_makes_the_same_networks() -> None:
         ({"methods": METHODS | {"odd": {"reference": 1.0}}}, "methods.odd: reference"),
         ({"sampled": "nobody"}, "methods must have 'nobody'"),
         ({"schedule": {"seconds": 0.0}}, "seconds"),
+        ({"schedule": {"device": "nowhere"}}, "device must be"),
         ({"chain_steps": 0}, "steps must be"),
         ({"images": 0}, "images"),
         ({"seeds": []}, "seeds"),
@@ -251,6 +252,24 @@ def test_a_second_stage_has_latents_of_so_many_rows_by_the_posterior_of_training
     assert once.posterior == once.trained_posterior
     plain = runs.trained(x, LatentMethod(prior="normal"), LatentNetworks(**NETWORKS), schedule, seed=0)
     assert plain.gain is None and plain.second_stage_seconds == 0
+
+
+def test_everything_is_trained_on_the_device_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one kind of device on every machine; its name with a number tells what was asked for."""
+    asked = []
+
+    def engine(*parts: Any, device: torch.device, **settings: Any) -> Engine:
+        asked.append(device)
+        return Engine(*parts, device=device, **settings)
+
+    monkeypatch.setattr(methods, "Engine", engine)
+    x = scaled_pixels(runs.images_for("halves", "test")[0].x)
+    schedule = runs.Schedule(seconds=2.0, batch=20, device="cpu:0")
+    run = runs.trained(x, LatentMethod(refit=True, **REFIT), LatentNetworks(**NETWORKS), schedule, seed=0)
+    assert set(asked) == {torch.device("cpu:0")}
+    encoder = run.posterior.encoder  # type: ignore[union-attr]
+    for network in (run.model.prior, run.model.decoder, encoder):
+        assert {p.device for p in network.parameters()} == {torch.device("cpu")}
 
 
 def test_latents_are_of_so_many_rows_and_of_none_twice() -> None:

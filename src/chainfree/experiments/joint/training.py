@@ -24,6 +24,7 @@ from ...engine.callbacks import Callback
 from ...evaluation import classifier_scores
 from ...objectives import Joint
 from ..checks import require_seeds
+from ..devices import require_device, torch_device
 from .augment import AugmentedImages
 from .marginals import MarginalSettings
 from .tasks import load_task, require_task
@@ -117,6 +118,7 @@ class JointTraining:
         if self.minutes is not None:
             require_positive("minutes", self.minutes)
         require_precision(self.precision)
+        require_device("device", self.device)
         require_seeds(self.seeds)
         if len(self.seeds) != 1:
             raise ValueError(f"this recipe runs one seed at a time, got {list(self.seeds)!r}")
@@ -124,7 +126,7 @@ class JointTraining:
     def run(self) -> tuple[dict[str, Any], Figure]:
         """Figures (the curve up to now and, at the end, scores on the test rows) and a picture of the curve."""
         seed = self.seeds[0]
-        device = torch.device(_accelerator() if self.device == "auto" else self.device)
+        device = torch_device(self.device)
         task = load_task(self.task, "test")
         x, y = task.x[: -self.held_out].to(device), task.y[: -self.held_out].to(device)
         marginal = MarginalSettings(
@@ -232,10 +234,6 @@ class _Looks(Callback):
 def _scores(energy: JointEnergy, x: Tensor, y: Tensor) -> dict[str, float]:
     logits = torch.cat([energy.logits(part).cpu() for part in x.split(_ROWS_AT_A_TIME)])
     return classifier_scores(logits, y)._asdict()
-
-
-def _accelerator() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _name(device: torch.device) -> str:

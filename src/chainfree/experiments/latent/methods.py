@@ -225,14 +225,20 @@ class Training(NamedTuple):
         """From latents to images."""
         return self.objective.decoder
 
-    def engine(self, callbacks: Sequence[Callback] = ()) -> Engine:
+    def engine(self, callbacks: Sequence[Callback] = (), *, device: torch.device | str = "cpu") -> Engine:
         """Trains them."""
         rates = {"energy": self.method.prior_lr}
         optimizer = {
             name: OptimizerSettings(lr=rates.get(name, self.method.lr)) for name in self.objective.players(self.prior)
         }
         return Engine(
-            self.prior, self.objective, seed=self.seed, optimizer=optimizer, schedule=Cosine(), callbacks=callbacks
+            self.prior,
+            self.objective,
+            seed=self.seed,
+            optimizer=optimizer,
+            schedule=Cosine(),
+            device=device,
+            callbacks=callbacks,
         )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...batches import batches
 from ...checks import require_positive, require_positive_int
@@ -27,6 +27,7 @@ from ...latent import (
     ResampledPrior,
 )
 from ...objectives import VERA
+from ..devices import require_device, torch_device
 from ..timed_fit import steps_within
 from .methods import LatentMethod, LatentNetworks, Training
 
@@ -62,19 +63,22 @@ def images_for(data: str, judged_on: str) -> tuple[Images, Images]:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long a training is.
+    """How long a training is, and where.
 
     Args:
         seconds: of all of it, on one thread. A second stage is rehearsed before, and the first has what that leaves.
         probe: seconds in which the number of steps that the first takes is measured, before.
         batch: images a step.
+        device: of the training; ``"auto"`` is an accelerator where there is one. What comes out is judged on the processor.
     """
 
     seconds: float = 300.0
     probe: float = 15.0
     batch: int = 128
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
+        require_device("device", self.device)
         for name in ("seconds", "probe"):
             require_positive(name, getattr(self, name))
         require_positive_int("batch", self.batch)
@@ -85,7 +89,7 @@ class Run:
     """What came out of one training.
 
     Args:
-        model: averaged networks.
+        model: averaged networks, on the processor, as all that follows.
         posterior: what rows are asked by.
         trained_posterior: the one in training; another where its draws are revised afterwards.
         prior: how the model is sampled.
@@ -114,12 +118,14 @@ def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule:
         TrainingDivergedError: the guard gave up.
         KeyboardInterrupt: a signal came.
     """
+    device = torch_device(schedule.device)
+    x = x.to(device)
 
     def training() -> Training:
         return method.training(networks, size=x.shape[2], channels=x.shape[1], seed=seed)
 
     def probed(callbacks: list[Callback]) -> Engine:
-        return training().engine(callbacks)
+        return training().engine(callbacks, device=device)
 
     first_stage = schedule.seconds
     if method.refit:
@@ -130,7 +136,7 @@ def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule:
             )
     steps = steps_within(probed, batches(x, size=schedule.batch, seed=seed), seconds=first_stage, probe=schedule.probe)
     own = training()
-    engine = own.engine()
+    engine = own.engine(device=device)
     began = time.perf_counter()
     report = engine.fit(batches(x, size=schedule.batch, seed=seed), steps=steps)
     if report.stopped == "interrupted":
@@ -149,6 +155,7 @@ def trained(x: Tensor, method: LatentMethod, networks: LatentNetworks, schedule:
             gain = fitted.held_out - fitted.held_out_base
         second_stage = time.perf_counter() - first_ended
     seconds = time.perf_counter() - began
+    model, posterior, prior = _to_processor(model), _to_processor(posterior), _to_processor(prior)
     return Run(model, method.in_use(posterior), posterior, prior, steps, seconds, second_stage, gain)
 
 
@@ -161,20 +168,32 @@ def _averaged(training: Training, engine: Engine) -> tuple[LatentModel, LatentsO
     return model, replace(posterior, encoder=engine.averaged(posterior.encoder))
 
 
+_Part = TypeVar("_Part", LatentModel, LatentsOfRows, LatentsOfPrior)
+
+
+def _to_processor(part: _Part) -> _Part:
+    """The record with its networks there."""
+    assert is_dataclass(part)
+    held = {field.name: getattr(part, field.name) for field in fields(part)}
+    moved: dict[str, Any] = {name: value.cpu() for name, value in held.items() if isinstance(value, nn.Module)}
+    return replace(part, **moved)
+
+
 def _rehearsal(x: Tensor, training: Training, method: LatentMethod, networks: LatentNetworks, batch: int) -> float:
     """Seconds that the second stage takes: of these networks' latents, and of a prior for what no mixture finds at once."""
+    training.engine(device=x.device)  # which moves the networks there
     model = LatentModel(training.prior, training.decoder, training.objective.likelihood)
     began = time.perf_counter()
     latents = _latents(x, model, training.objective.posterior, method.refit_rows, training.seed)
-    others = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    others = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
     _refitted(others, method, networks, batch, training.seed)
     return time.perf_counter() - began
 
 
 @torch.no_grad()
 def _latents(x: Tensor, model: LatentModel, posterior: LatentsOfRows, most: int, seed: int) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(x), generator=source)[:most]
+    source = torch.Generator(x.device).manual_seed(seed)
+    chosen = torch.randperm(len(x), generator=source, device=x.device)[:most]
     parts = [posterior.latents(model, x[part], generator=source) for part in chosen.split(_ROWS_AT_ONCE)]
     return torch.cat(parts)
 
