@@ -144,6 +144,8 @@ class Objective(Protocol):
     An objective with parameters or buffers of its own is an ``nn.Module``: it then moves to the engine's device, trains in
     training mode and is part of every checkpoint.
 
+    Where the energy is of other rows than the batch's, ``rows_of_energy(batch)`` gives some: compilation is tried on them.
+
     Where the energy, the objective or a module inside them has a method ``constrain()``, it keeps its parameters legal: it is
     called without gradients right after each step of a player who owns a parameter in that module, so later turns of the
     round, and all that is kept, see legal values. It must change them in place (``self.scale.clamp_(min=0.01)``) and do

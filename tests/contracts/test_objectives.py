@@ -23,7 +23,7 @@ from chainfree.generators import LatentGenerator, MLPGenerator
 from chainfree.generators.critics import MLPCritic
 from chainfree.generators.flows import Flow
 from chainfree.latent import GaussianEncoder, LangevinPosterior, RevisedPosterior, VariationalPosterior
-from chainfree.losses import EnergyDiscrepancy, ScoreMatching
+from chainfree.losses import DenoisingScoreMatching, EnergyDiscrepancy, ScoreMatching, ShortRun
 from chainfree.objectives import (
     MEG,
     VERA,
@@ -79,6 +79,20 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "latent-revised": (
         lambda: LatentPrior(_net(), RevisedPosterior(encoder=_encoder(), steps=2), EnergyDiscrepancy(draws=4)),
         ["decoder", "encoder", "energy"],
+    ),
+    "latent-short-run": (
+        lambda: LatentPrior(
+            _net(), LangevinPosterior(steps=2), ShortRun(initial=Gaussian(torch.zeros(2)), chain=Chain(steps=2))
+        ),
+        ["decoder", "energy"],
+    ),
+    "latent-denoising": (
+        lambda: LatentPrior(_net(), LangevinPosterior(steps=2), DenoisingScoreMatching(scale=0.5)),
+        ["decoder", "energy"],
+    ),
+    "latent-vera": (
+        lambda: LatentPrior(_net(), VariationalPosterior(encoder=_encoder()), VERA(_net())),
+        ["decoder", "energy", "generator"],
     ),
     "single-deterministic": (lambda: Single(ScoreMatching()), ["energy"]),
     "vera": (lambda: VERA(_net()), ["energy", "generator"]),

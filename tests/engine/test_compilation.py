@@ -56,6 +56,16 @@ def test_a_compiled_energy_trains_like_an_eager_one(rows: Tensor) -> None:
         torch.testing.assert_close(compiled, eager, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_an_energy_of_latents_is_compiled_for_them(rows: Tensor) -> None:
+    torch.manual_seed(0)
+    decoder = cf.generators.MLPGenerator(3, 2, width=4)  # three latents, rows of two
+    objective = cf.objectives.LatentPrior(decoder, cf.latent.LangevinPosterior(steps=2), LOSS)
+    energy, events = cf.latent.latent_prior(cf.energies.MLP(3, width=4), 3), Events()
+    Engine(energy, objective, compile=True, callbacks=[events]).fit(cf.batches(rows, size=16), steps=2)
+    assert events.events == []
+
+
 def _failing(error: Exception) -> Callable[..., Any]:
     def compile(module: nn.Module, **options: Any) -> Callable[[Tensor], Tensor]:
         def compiled(x: Tensor) -> Tensor:

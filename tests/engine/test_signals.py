@@ -18,7 +18,7 @@ import chainfree as cf
 from chainfree.engine import Callback, CheckpointError, Engine, FitReport, latest_checkpoint, load_checkpoint
 
 _SCRIPT = '''
-"""Train in a folder, from its latest checkpoint if there is one; options: steps, checkpoint_every, seconds a step."""
+"""Train in a folder, from its latest checkpoint if there is one; options: steps, checkpoint_every, seconds a step, what."""
 import sys
 import time
 from pathlib import Path
@@ -36,11 +36,19 @@ class Slow(Callback):
         time.sleep(self.seconds)
 
 
-def train(folder, steps, checkpoint_every, seconds):
+def latent_prior():
+    decoder = cf.generators.MLPGenerator(2, 2, width=8)
+    encoder = cf.latent.GaussianEncoder(cf.energies.MLP(2, width=8, outputs=4), 2)
+    posterior = cf.latent.RevisedPosterior(encoder=encoder, steps=2)
+    return cf.objectives.LatentPrior(decoder, posterior, cf.losses.EnergyDiscrepancy())
+
+
+def train(folder, steps, checkpoint_every, seconds, what):
     torch.manual_seed(0)
     energy = cf.energies.MLP(dim=2, width=8, depth=2)
+    objective = latent_prior() if what == "latents" else cf.losses.EnergyDiscrepancy()
     engine = Engine(
-        energy, cf.losses.EnergyDiscrepancy(), seed=3, clip=1.0, ema=0.9, callbacks=[Slow(seconds)],
+        energy, objective, seed=3, clip=1.0, ema=0.9, callbacks=[Slow(seconds)],
         checkpoints=folder / "checkpoints", checkpoint_every=checkpoint_every,
     )
     try:
@@ -54,7 +62,7 @@ def train(folder, steps, checkpoint_every, seconds):
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    train(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5])
 '''
 
 
@@ -65,13 +73,13 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def _uninterrupted(script: Path, folder: Path, steps: int) -> list[Tensor]:
+def _uninterrupted(script: Path, folder: Path, steps: int, what: str = "rows") -> list[Tensor]:
     spec = importlib.util.spec_from_file_location("train", script)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     folder.mkdir()
-    module.train(folder, steps, 10_000, 0.0)
+    module.train(folder, steps, 10_000, 0.0, what)
     weights: list[Tensor] = torch.load(folder / "out.pt")["weights"]
     return weights
 
@@ -89,7 +97,7 @@ def test_a_signal_ends_training_with_a_checkpoint(
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    child = launch(script, run, 60, 10, 0.02)
+    child = launch(script, run, 60, 10, 0.02, "rows")
     child.until(lambda: bool(_checkpoints(run)))
     child.send(number)
     assert child.wait() == 0, child.log.read_text()  # it ended by itself
@@ -97,7 +105,7 @@ def test_a_signal_ends_training_with_a_checkpoint(
     assert out["stopped"] == "interrupted" and 10 <= out["steps"] < 60
     assert load_checkpoint(latest_checkpoint(run / "checkpoints"))["step"] == out["steps"]
 
-    child = launch(script, run, 60, 10, 0.0)
+    child = launch(script, run, 60, 10, 0.0, "rows")
     assert child.wait() == 0, child.log.read_text()
     out = torch.load(run / "out.pt")
     assert (out["stopped"], out["steps"]) == ("completed", 60)
@@ -108,7 +116,7 @@ def test_a_signal_ends_training_with_a_checkpoint(
 def test_a_second_signal_does_not_wait(script: Path, tmp_path: Path, launch: Callable[..., Any]) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    child = launch(script, run, 60, 1, 30.0)  # a step takes half a minute
+    child = launch(script, run, 60, 1, 30.0, "rows")  # a step takes half a minute
     child.until(lambda: _catches(child.pid, signal.SIGTERM))
     child.send(signal.SIGTERM)
     child.until(lambda: not _catches(child.pid, signal.SIGTERM))
@@ -207,13 +215,16 @@ def test_fit_works_in_another_thread(rows: Tensor) -> None:
 # -- killed ------------------------------------------------------------------------------------------------------------
 
 
-def test_kills_at_random_moments_change_nothing(script: Path, tmp_path: Path, launch: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("what", ["rows", "latents"])
+def test_kills_at_random_moments_change_nothing(
+    what: str, script: Path, tmp_path: Path, launch: Callable[..., Any]
+) -> None:
     """With a checkpoint every step, most kills fall into the writing of one."""
     run, rng, steps = tmp_path / "run", random.Random(0), 150
     run.mkdir()
     reached = 0
     for kill in range(3):
-        child = launch(script, run, steps, 1, 0.002)
+        child = launch(script, run, steps, 1, 0.002, what)
         wanted = 30 * (kill + 1)
         child.until(lambda wanted=wanted: any(int(p.stem[5:]) >= wanted for p in _checkpoints(run)))
         threading.Event().wait(rng.uniform(0, 0.02))
@@ -224,10 +235,10 @@ def test_kills_at_random_moments_change_nothing(script: Path, tmp_path: Path, la
         reached = state["step"]
     # what a kill in mid-write leaves, for certain
     (run / "checkpoints" / f".step-{steps:09d}.pt.1.tmp").write_bytes(b"half a checkpoint")
-    child = launch(script, run, steps, 50, 0.0)
+    child = launch(script, run, steps, 50, 0.0, what)
     assert child.wait() == 0, child.log.read_text()
     out = torch.load(run / "out.pt")
-    expected = _uninterrupted(script, tmp_path / "straight", steps)
+    expected = _uninterrupted(script, tmp_path / "straight", steps, what)
     assert out["steps"] == steps
     assert all(torch.equal(a, b) for a, b in zip(out["weights"], expected, strict=True))
 

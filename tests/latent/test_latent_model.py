@@ -107,6 +107,11 @@ def test_the_likelihood_by_importance_is_that_of_the_rows() -> None:
     expected = _law(_decoder()).log_prob(x).detach()
     torch.testing.assert_close(found.values, expected, atol=0.05, rtol=0)
     assert 1000 < float(found.effective_draws.min()) <= 4000
+    one_by_one = [model.log_likelihood(row, encoder, draws=1500, generator=_seeded(5)) for row in x[:2].split(1)]
+    source = _seeded(5)
+    parted = model.log_likelihood(x[:2], encoder, draws=1500, generator=source).values  # a row at a time
+    torch.testing.assert_close(parted[0], one_by_one[0].values[0])
+    torch.testing.assert_close(parted[1], one_by_one[1].values[0], atol=0.05, rtol=0)
     few = model.log_likelihood(x.repeat(400, 1), encoder, draws=1, generator=_seeded(6)).values
     assert float(few.mean()) < float(expected.mean()) - 0.05  # on average too low
 
@@ -142,6 +147,8 @@ def test_bits_have_the_likelihood_of_bernoulli() -> None:
     expected = Bernoulli(logits=decoder(z)).log_prob(x).sum(1)
     torch.testing.assert_close(model.log_conditional(x, z), expected)
     torch.testing.assert_close(model.mean(z), torch.sigmoid(decoder(z)))
+    with pytest.raises(ContractError, match="from 0 to 1, got -1 to 1; rescale"):
+        model.log_conditional(2 * torch.eye(6, 4) - 1, z)
 
 
 def test_an_encoder_is_the_normal_that_it_says() -> None:
@@ -168,6 +175,8 @@ def test_refusals() -> None:
         LatentModel(Gaussian([0.0]), _decoder(), "poisson")  # type: ignore[arg-type]
     with pytest.raises(ContractError, match="the decoder makes"):
         _model().log_joint(torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, LATENT, dtype=torch.float64))
+    with pytest.raises(ContractError, match="5 rows need as many latents, got 1"):
+        _model().log_joint(torch.zeros(5, DIM, dtype=torch.float64), torch.zeros(1, LATENT, dtype=torch.float64))
     with pytest.raises(ContractError, match=r"return \(2, 4\): means and logarithms of scales"):
         GaussianEncoder(nn.Linear(3, 3), LATENT)(torch.zeros(2, 3))
     for setting, value in (("steps", 0), ("step_size", 0.0)):

@@ -146,7 +146,9 @@ class Loop:
         position = data.state_dict()
         probe = next(data).to(self._engine.device)
         data.load_state_dict(position)
-        compiled, problem = compiled_or_eager(energy, probe.x, self._autocast)
+        rows_of = getattr(self._engine.objective, "rows_of_energy", None)
+        rows = probe.x if rows_of is None else rows_of(probe)
+        compiled, problem = compiled_or_eager(energy, rows, self._autocast)
         if problem is not None:
             self._emit("compile", problem)
         return compiled

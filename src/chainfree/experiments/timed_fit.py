@@ -127,8 +127,8 @@ class _Rate(Callback):
         self.per_step = 0.0
 
     def on_step(self, engine: Engine) -> None:
-        if engine.step < _UNTIMED:
-            return
+        if engine.step < _UNTIMED or (engine.device.type == "cuda" and engine.step % _UNTIMED):
+            return  # where reading the time waits for the device, every step that does is slower than one of the fit
         now = _now(engine)
         if engine.step == _UNTIMED:
             self._since = now

@@ -77,8 +77,8 @@ def fit_latent_prior(
         seed=seed,
     )
     if steps == 0:
+        log_prob = float(base.log_prob(held).mean()) if len(held) else None  # here, before the mixture is moved
         energy = Tilted(base, network).to(device).eval().requires_grad_(False)
-        log_prob = float(base.log_prob(held).mean()) if len(held) else None
         return TiltedFit(energy, LogZ(0.0, 0.0, float(len(kept))), log_prob, log_prob, 0, "completed")
     return fit_tilted(
         kept,

@@ -61,7 +61,7 @@ class LatentGenerator(nn.Module, ABC):
         latent_dim: features of z.
         event_shape: of one sample, ``(D,)`` for tables and ``(C, H, W)`` for images.
         sigma: the noise scale at the start, in units of the data.
-        sigma_bounds: where :meth:`constrain` holds it.
+        sigma_bounds: where :meth:`constrain` holds it; equal ones for a scale that is not trained.
 
     Raises:
         ValueError: a size below 1, or a ``sigma`` outside its bounds.
@@ -85,7 +85,8 @@ class LatentGenerator(nn.Module, ABC):
             raise ValueError(f"sigma must lie within sigma_bounds, got {sigma!r} and {(low, high)!r}")
         self.latent_dim = latent_dim
         self.event_shape = tuple(event_shape)
-        self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
+        # where it can only stay it is no parameter: its gradient would be all that a clipped norm leaves room for
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)), requires_grad=low < high)
         self._log_sigma_bounds = math.log(low), math.log(high)
 
     choosing: ClassVar[int] = 0  # leading latents that choose one of g's pieces, and along which these are flat

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -27,10 +27,20 @@ __all__ = [
     "LatentsOfRows",
     "Likelihood",
     "LogLikelihoods",
+    "require_likelihood",
 ]
 
 Likelihood = Literal["gaussian", "bernoulli"]
 _AT_ONCE = 256  # rows
+_DRAWS_AT_ONCE = 1024  # of several rows
+
+
+def require_likelihood(likelihood: str) -> None:
+    """Raise ``ValueError`` unless there is such a likelihood."""
+    if likelihood not in get_args(Likelihood):
+        raise ValueError(f"likelihood must be 'gaussian' or 'bernoulli', got {likelihood!r}")
+
+
 _SMALL = 1e-3  # of an angle, whose sine it is then
 
 
@@ -107,19 +117,25 @@ class LatentModel:
     likelihood: Likelihood = "gaussian"
 
     def __post_init__(self) -> None:
-        if self.likelihood not in ("gaussian", "bernoulli"):
-            raise ValueError(f"likelihood must be 'gaussian' or 'bernoulli', got {self.likelihood!r}")
+        require_likelihood(self.likelihood)
 
     def log_conditional(self, x: Tensor, z: Tensor) -> Tensor:
         r""":math:`\log p(x \mid z)` in nats, ``(B,)``; the rows may have several latents, ``(draws, B, latent_dim)``.
 
         Raises:
-            ContractError: rows of another shape than the decoder's.
+            ContractError: rows of another shape than the decoder's, other numbers of rows and of latents, or, on the
+                processor, a Bernoulli's rows beyond 0 and 1.
         """
+        if z.shape[-2] != len(x):
+            raise ContractError(f"{len(x)} rows need as many latents, got {z.shape[-2]}")
         if x.shape[1:] != self.decoder.event_shape:
             raise ContractError(
                 f"rows of shape {tuple(x.shape[1:])}, and the decoder makes {self.decoder.event_shape}; make it for the data"
             )
+        if self.likelihood == "bernoulli" and x.device.type == "cpu" and len(x):  # elsewhere looking would wait
+            low, high = (float(end) for end in x.aminmax())
+            if low < 0 or high > 1:
+                raise ContractError(f"a Bernoulli's rows are from 0 to 1, got {low:g} to {high:g}; rescale them")
         mean = self.decoder.decode(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
         if self.likelihood == "gaussian":
             return self.decoder.log_likelihood(x, mean)
@@ -241,14 +257,17 @@ class LatentModel:
         Args:
             x: rows, ``(B, *event)``.
             encoder: q, whose tails should be as wide as the posterior's.
-            draws: of each row.
+            draws: of each row; their number is what memory grows with, not that of the rows.
             generator: source of randomness on the device of the rows.
         """
-        z, log_q = encoder.sample(x, draws=draws, generator=generator)
-        log_weights = (self.log_joint(x, z) - log_q).double()
-        shares = log_weights.softmax(0)
-        values = torch.logsumexp(log_weights, 0) - math.log(draws)
-        return LogLikelihoods(values, 1 / shares.square().sum(0))
+        require_positive_int("draws", draws)
+        parts = []
+        for part in x.split(max(1, _DRAWS_AT_ONCE // draws)):
+            z, log_q = encoder.sample(part, draws=draws, generator=generator)
+            log_weights = (self.log_joint(part, z) - log_q).double()
+            effective = 1 / log_weights.softmax(0).square().sum(0)
+            parts.append((torch.logsumexp(log_weights, 0) - math.log(draws), effective))
+        return LogLikelihoods(*(torch.cat(found) for found in zip(*parts, strict=True)))
 
 
 def _great_circle(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:

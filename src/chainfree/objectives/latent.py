@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from ..checks import energy_values
-from ..generators import LatentGenerator
+from ..generators import BatchNorm, LatentGenerator
 from ..latent import (
     LangevinPosterior,
     LatentModel,
@@ -23,6 +23,7 @@ from ..latent import (
     RevisedPosterior,
     VariationalPosterior,
 )
+from ..latent.model import require_likelihood
 from ..typing import Batch, Energy, Loss, Objective, Update
 from .parameters import trainable
 from .single import Single
@@ -52,7 +53,12 @@ class LatentPrior(nn.Module):
             :class:`VariationalPosterior` a variational autoencoder.
         likelihood: of rows given latents, see :class:`chainfree.latent.LatentModel`.
 
-    The energy that is given to the engine is that of the latents: :func:`chainfree.latent.latent_prior`.
+    The energy that is given to the engine is that of the latents: :func:`chainfree.latent.latent_prior`. Metrics of the prior
+    that are not of its energies begin with ``prior_``.
+
+    Raises:
+        TypeError: a posterior of another kind.
+        ValueError: an unknown likelihood, a decoder with batch norms, an encoder of other latents than the decoder's.
     """
 
     def __init__(
@@ -64,7 +70,18 @@ class LatentPrior(nn.Module):
         likelihood: Likelihood = "gaussian",
     ) -> None:
         super().__init__()
-        LatentModel(_nothing, decoder, likelihood)  # looks at the likelihood
+        require_likelihood(likelihood)
+        if not isinstance(posterior, Posterior):
+            known = "a LangevinPosterior, VariationalPosterior or RevisedPosterior"
+            raise TypeError(f"posterior must be {known}, got {type(posterior).__name__}")
+        if any(isinstance(module, BatchNorm) for module in decoder.modules()):
+            raise ValueError(
+                "the decoder has batch norms, by which rows would share their latents; give batch_norm=False"
+            )
+        if not isinstance(posterior, LangevinPosterior) and posterior.encoder.latent_dim != decoder.latent_dim:
+            raise ValueError(
+                f"encoder and decoder need latents of one size, got {posterior.encoder.latent_dim} and {decoder.latent_dim}"
+            )
         self.decoder = decoder
         self.posterior = posterior
         # registered so that it moves and is saved with the objective
@@ -77,6 +94,10 @@ class LatentPrior(nn.Module):
     def model(self, energy: Energy) -> LatentModel:
         """Rows and latents together, with this energy of the latents."""
         return LatentModel(energy, self.decoder, self.likelihood)
+
+    def rows_of_energy(self, batch: Batch) -> Tensor:
+        """What the energy is evaluated on, ``(B, latent_dim)``: no rows of the batch."""
+        return self.decoder.log_sigma.new_zeros(len(batch), self.decoder.latent_dim)
 
     def players(self, energy: nn.Module, /) -> Mapping[str, Sequence[Parameter]]:
         """The decoder, the encoder if there is one, the prior's."""
@@ -103,12 +124,14 @@ class LatentPrior(nn.Module):
         if self.prior is None:
             return
         for update in self.prior.updates(energy, Batch(z.detach()), step, generator):
-            metrics = {_OF_PRIOR.get(name, name): value for name, value in update.metrics.items()}
-            limits = {_OF_PRIOR.get(name, name): limit for name, limit in update.limits.items()}
+            metrics = {_of_prior(name): value for name, value in update.metrics.items()}
+            limits = {_of_prior(name): limit for name, limit in update.limits.items()}
             yield Update(update.player, update.loss, metrics, limits)
 
 
-_OF_PRIOR = {"loss": "prior_loss"}  # beside the decoder's
+def _of_prior(name: str) -> str:
+    """Beside the decoder's, which has a loss and a sigma too."""
+    return name if name.startswith("energy") else f"prior_{name}"
 
 
 def _bound(
@@ -120,7 +143,3 @@ def _bound(
     divergence = (energy_values(model.prior, z) - posterior.encoder.entropy(x)).mean()
     metrics = {"reconstruction": reconstruction.detach(), "divergence": divergence.detach()}
     return z, reconstruction + divergence, metrics
-
-
-def _nothing(z: Tensor) -> Tensor:
-    return z.new_zeros(len(z))
