@@ -7,15 +7,21 @@ from typing import Any
 
 __all__ = ["latent_rows"]
 
-_DATA = {"edlebm_mnist": "MNIST", "edlebm_fashion": "Fashion-MNIST"}
-_NAMES = {
-    "vae": "autoencoder",
-    "vae_tilted_mixture": "autoencoder, then a mixture and its tilt",
-    "lebm": "chains",
-    "ed_lebm_chains": "energy discrepancy, posterior by chains",
-    "ed_lebm": "energy discrepancy along, then a mixture and its tilt",
-    "meg": "MEG on pixels",
+_DATA = {
+    "edlebm_mnist": "MNIST",
+    "edlebm_fashion": "Fashion-MNIST",
+    "edlebm_mnist_paper": "MNIST, the paper's decoder",
 }
+_NAMES = {
+    "vae": "VAE",
+    "vae_narrow": "VAE of a narrower likelihood",
+    "vae_tilted_mixture": "VAE, then a mixture and its tilt",
+    "lebm": "LEBM (Pang et al.)",
+    "ed_lebm_chains": "ED-LEBM (Schroeder et al.)",
+    "ed_lebm": "ED-LEBM with an encoder, then a mixture and its tilt",
+}
+_GAME = "meg"
+_SEEN = {"edlebm_mnist": "; first sketches of the second stage had looked at these test images"}
 
 
 def latent_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -25,35 +31,51 @@ def latent_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if name not in records:
             continue
         figures = records[name]["figures"]
-        seconds = figures["settings"]["schedule"]["seconds"]
+        seconds = [value for found in figures["seconds"].values() for value in found["by_seed"]]
         told = "; ".join(
-            f"{_NAMES.get(method, method)} {_spread(found, 1)} and {_restored(figures, method)}"
-            for method, found in figures["frechet"].items()
+            f"{_NAMES.get(method, method)} {_drawn(figures, method)} and {_restored(figures, method)} "
+            f"in {figures['steps'][method]['mean']:,.0f} steps"
+            for method in figures["frechet"]
         )
         what = (
-            f"{title} by a decoder with an energy for its latents, {seconds:g} seconds on a thread each: Fréchet distance of "
-            f"samples in a classifier's features (of real images {figures['frechet_of_data']:.1f}) and error of "
-            "reconstructions in squares of pixels from 0 to 1"
+            f"{title} by a decoder with an energy for its latents, {min(seconds):.0f} to {max(seconds):.0f} seconds of "
+            "training each: Fréchet distance of samples in a classifier's features (of real images "
+            f"{figures['frechet_of_data']:.1f}) and error of reconstructions in squares of pixels from 0 to 1"
+            f"{_SEEN.get(name, '')}"
         )
         rows.append((what, told, name))
         took = figures["prior_step_ms"]
         told = "; ".join(
             f"{_NAMES.get(method, method)} {took['lebm'] / took[method]:.1f}" for method in took if method != "lebm"
         )
-        rows.append((f"{title}: a prior's step by energy discrepancy, times as fast as one by chains", told, name))
+        what = f"{title}: the prior's part of a step by energy discrepancy, times as fast as LEBM's by chains"
+        rows.append((what, told, name))
         drawn = figures["settings"]["drawn"]
         rows.append((f"{title}: {drawn} latents of one prior, seconds and Fréchet distance", _ways(figures), name))
     if "edlebm_anomaly" in records:
         figures = records["edlebm_anomaly"]["figures"]
-        for key, score in (("auprc_by_joint", ", by -log p(x, z)"), ("auprc_by_prior", ", by the prior")):
-            digits = ", ".join(figures[key])
-            what = f"digits {digits} of MNIST, each held out of training: average precision on the test split{score}"
-            rows.append((what, _precision(figures[key]), "edlebm_anomaly"))
+        digits = ", ".join(figures["auprc"])
+        what = f"digits {digits} of MNIST, each held out of training: average precision on the test split"
+        games = {digit: {_GAME: found[_GAME]} for digit, found in figures["auprc"].items() if _GAME in found}
+        told = [_precision(figures["auprc_by_joint"])]
+        if len(games) == len(figures["auprc"]):
+            told.append(f"MEG, by its energy {_precision(games).removeprefix(_GAME).strip()}")
+        rows.append((f"{what}, by -log p(x, z)", "; ".join(told), "edlebm_anomaly"))
+        rows.append((f"{what}, by the prior alone", _precision(figures["auprc_by_prior"]), "edlebm_anomaly"))
     return rows
+
+
+def _drawn(figures: Mapping[str, Any], method: str) -> str:
+    """The distance of samples, of a tilted mixture also that of samples of the mixture alone."""
+    alone = figures.get("frechet_of_mixture", {}).get(method)
+    told = _spread(figures["frechet"][method], 1)
+    return told if alone is None else f"{told} (mixture alone {alone['mean']:.1f})"
 
 
 def _restored(figures: Mapping[str, Any], method: str) -> str:
     """The error of reconstructions, where draws are revised also that of draws as they are."""
+    if method not in figures.get("reconstruction_mse", {}):
+        return "no reconstructions"
     before = figures.get("reconstruction_mse_of_encoder", {}).get(method)
     told = _spread(figures["reconstruction_mse"][method], 4)
     return told if before is None else f"{told} (before revision {before['mean']:.4f})"

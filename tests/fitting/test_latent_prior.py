@@ -65,6 +65,13 @@ def test_without_steps_it_is_the_mixture() -> None:
     assert fitted.held_out == pytest.approx(float(-fitted.energy(fresh).mean()), abs=0.3)
 
 
+def test_the_mixture_is_judged_before_it_is_moved() -> None:
+    """A device whose tensors have no values stands for an accelerator."""
+    fitted = fit_latent_prior(_ring(300, 5), MLP(2, width=8, depth=1), components=2, steps=0, seed=0, device="meta")
+    assert fitted.held_out is not None
+    assert {part.device.type for part in fitted.energy.parameters()} == {"meta"}
+
+
 @pytest.mark.parametrize(
     ("z", "changes", "words"),
     [

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["require_device", "torch_device"]
+__all__ = ["device_name", "require_device", "torch_device"]
 
 _AUTO = "auto"  # an accelerator where there is one
 
@@ -16,6 +16,11 @@ def torch_device(name: str) -> torch.device:
     if name != _AUTO:
         return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What it is, as a result says it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def require_device(name: str, value: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from chainfree.datasets import Images
-from chainfree.engine import TrainingDivergedError
+from chainfree.engine import Engine, TrainingDivergedError
 from chainfree.experiments import LatentAnomaly
 from chainfree.experiments.latent import anomaly, runs
 
@@ -81,6 +81,21 @@ def test_the_held_out_kind_is_not_trained_on_and_validation_is_of_the_training_s
             LatentAnomaly(**_settings(data="kinds", digits=[1], judged_on=judged_on)).run()
         levels = ((seen["x"][:, 0, 0, 0] + 1) * 127.5).round().tolist()
         assert sorted(set(levels)) == [0, 20] and len(levels) == rows * 2 // 3
+
+
+def test_the_game_is_trained_on_the_device_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def engine(*parts: Any, device: torch.device, **settings: Any) -> Engine:
+        asked.append(device)
+        return Engine(*parts, device=device, **settings)
+
+    monkeypatch.setattr(anomaly, "Engine", engine)
+    x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    schedule = runs.Schedule(seconds=0.1, probe=0.1, batch=20, device="cpu:0")
+    game = anomaly.PixelGame(widths=(4, 4), generator_widths=(4,), latent=3)
+    energies, _ = game.energies(x, x[:5], schedule, seed=0)
+    assert set(asked) == {torch.device("cpu:0")} and energies.device == torch.device("cpu")
 
 
 def test_divergence_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

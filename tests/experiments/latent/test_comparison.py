@@ -154,7 +154,8 @@ def test_settings_make_the_method_that_they_name() -> None:
     assert discrepancy.perturbation.t == LogUniform(low=0.1, high=2.0)  # type: ignore[attr-defined]
     assert discrepancy.reference is base and discrepancy.share == 0.3
     assert LatentMethod(noise=(0.4,)).rule(base).reference is None  # type: ignore[union-attr]
-    assert isinstance(LatentMethod(prior="denoising").rule(base), DenoisingScoreMatching)
+    denoising = LatentMethod(prior="denoising", noise=(0.25,)).rule(base)
+    assert isinstance(denoising, DenoisingScoreMatching) and denoising.scale == 0.5  # of a variance
     game = LatentMethod(prior="vera").rule(base)
     assert isinstance(game, VERA) and game.generator.event_shape == (3,)
 
@@ -196,6 +197,7 @@ def test_a_seed_makes_the_same_networks() -> None:
         ({"methods": METHODS | {"odd": {"noise": (0.5, 0.1)}}}, "methods.odd: noise must be a range"),
         ({"methods": METHODS | {"odd": {"prior": "denoising", "noise": (0.1, 0.5)}}}, "denoising has one noise"),
         ({"methods": METHODS | {"odd": {"reference": 1.0}}}, "methods.odd: reference"),
+        ({"methods": METHODS | {"odd": {"sigma": 0.0}}}, "methods.odd: sigma"),
         ({"sampled": "nobody"}, "methods must have 'nobody'"),
         ({"schedule": {"seconds": 0.0}}, "seconds"),
         ({"schedule": {"device": "nowhere"}}, "device must be"),
@@ -265,11 +267,30 @@ def test_everything_is_trained_on_the_device_and_comes_back(monkeypatch: pytest.
     monkeypatch.setattr(methods, "Engine", engine)
     x = scaled_pixels(runs.images_for("halves", "test")[0].x)
     schedule = runs.Schedule(seconds=2.0, batch=20, device="cpu:0")
-    run = runs.trained(x, LatentMethod(refit=True, **REFIT), LatentNetworks(**NETWORKS), schedule, seed=0)
+    runs.trained(x, LatentMethod(refit=True, **REFIT), LatentNetworks(**NETWORKS), schedule, seed=0)
     assert set(asked) == {torch.device("cpu:0")}
-    encoder = run.posterior.encoder  # type: ignore[union-attr]
-    for network in (run.model.prior, run.model.decoder, encoder):
-        assert {p.device for p in network.parameters()} == {torch.device("cpu")}
+
+
+def test_networks_are_brought_to_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = scaled_pixels(runs.images_for("halves", "test")[0].x)
+    brought = []
+    cpu = nn.Module.cpu
+
+    def spy(self: nn.Module) -> nn.Module:
+        brought.append(self)
+        return cpu(self)
+
+    monkeypatch.setattr(nn.Module, "cpu", spy)
+    schedule = runs.Schedule(seconds=2.0, batch=20)
+    run = runs.trained(x, LatentMethod(prior="vera"), LatentNetworks(**NETWORKS), schedule, seed=0)
+    networks = run.model.prior, run.model.decoder, run.posterior.encoder, run.prior.generator  # type: ignore[union-attr]
+    assert {id(network) for network in networks} == {id(network) for network in brought}
+
+
+def test_a_method_may_have_a_likelihood_of_its_own() -> None:
+    for own, expected in ((None, 0.3), (0.15, 0.15)):
+        decoder = LatentMethod(sigma=own).training(LatentNetworks(**NETWORKS), size=8, channels=1, seed=0).decoder
+        assert float(decoder.sigma) == pytest.approx(expected)
 
 
 def test_latents_are_of_so_many_rows_and_of_none_twice() -> None:

@@ -24,7 +24,7 @@ from ...engine.callbacks import Callback
 from ...evaluation import classifier_scores
 from ...objectives import Joint
 from ..checks import require_seeds
-from ..devices import require_device, torch_device
+from ..devices import device_name, require_device, torch_device
 from .augment import AugmentedImages
 from .marginals import MarginalSettings
 from .tasks import load_task, require_task
@@ -174,7 +174,7 @@ class JointTraining:
             "stopped": report.stopped,
             "seconds_of_training": looks.seconds,
             "held_out_curve": looks.curve,
-            "device": _name(device),
+            "device": device_name(device),
         }
         at = [look["step"] for look in looks.curve]
         found = [100 * look["accuracy"] for look in looks.curve]
@@ -234,7 +234,3 @@ class _Looks(Callback):
 def _scores(energy: JointEnergy, x: Tensor, y: Tensor) -> dict[str, float]:
     logits = torch.cat([energy.logits(part).cpu() for part in x.split(_ROWS_AT_A_TIME)])
     return classifier_scores(logits, y)._asdict()
-
-
-def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -29,6 +29,7 @@ from ...generators import ConvCritic, DeconvGenerator
 from ...latent import LatentScores
 from ...objectives import MEG
 from ..checks import require_each, require_seeds
+from ..devices import torch_device
 from ..notes import Notes
 from ..side_by_side import side_by_side
 from ..timed_fit import steps_within
@@ -73,6 +74,8 @@ class PixelGame:
             KeyboardInterrupt: a signal came.
         """
         channels, size = x.shape[1], x.shape[2]
+        device = torch_device(schedule.device)
+        x = x.to(device)
 
         def engine(callbacks: Sequence[Callback] = ()) -> Engine:
             with torch.random.fork_rng(devices=[]):
@@ -90,7 +93,15 @@ class PixelGame:
                 penalty_at="both",
             )
             optimizer = OptimizerSettings(lr=self.lr, betas=(0.5, 0.9))
-            return Engine(energy, objective, seed=seed, optimizer=optimizer, schedule=Cosine(), callbacks=callbacks)
+            return Engine(
+                energy,
+                objective,
+                seed=seed,
+                optimizer=optimizer,
+                schedule=Cosine(),
+                device=device,
+                callbacks=callbacks,
+            )
 
         def data() -> Any:
             return batches(x, size=schedule.batch, seed=seed)
@@ -100,14 +111,14 @@ class PixelGame:
         report = own.fit(data(), steps=steps)
         if report.stopped == "interrupted":
             raise KeyboardInterrupt(f"training was stopped by {own.interrupted_by} at step {report.steps}")
-        energy = own.averaged()
+        energy = own.averaged().cpu()
         with torch.no_grad():
             return torch.cat([energy(part) for part in judged.split(256)]), report.seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentAnomaly:
-    """Settings of the experiment: every method trains for the same seconds on one thread.
+    """Settings of the experiment: every method trains for the same seconds on one device.
 
     Latent models have two scores, means over draws of the posterior: -log p(x, z) up to a constant, and the energy of the
     prior alone. That of MEG, which is beside them, is the energy.
@@ -180,6 +191,7 @@ class LatentAnomaly:
                         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
                         spread = {"mean": statistics.fmean(values), "std": deviation, "by_seed": values}
                         figures[key][str(digit)][name] = spread
+        figures["trained_on"] = Schedule(**self.schedule).trained_on
         figures["settings"] = {**asdict(self), "seeds": list(self.seeds), "digits": list(self.digits)}
         figures["settings"]["by_prior"] = list(self.by_prior)
         return figures, self._picture(figures)
@@ -206,6 +218,7 @@ class LatentAnomaly:
             "method": dict(self.game) if name == _GAME else dict(self.methods[name]),
             "networks": dict(self.networks),
             "schedule": dict(self.schedule),
+            "trained_on": Schedule(**self.schedule).trained_on,
             "draws": self.draws,
             "seed": seed,
         }

@@ -42,7 +42,7 @@ _STEPS_A_TURN = 4
 
 @dataclass(frozen=True, kw_only=True)
 class LatentComparison:
-    """Settings of the experiment: each method trains for so many seconds on one thread, on the same images and networks.
+    """Settings of the experiment: each method trains for so many seconds on one device, on the same images and networks.
 
     How many steps that is, is measured first; they are what is recorded.
 
@@ -115,6 +115,7 @@ class LatentComparison:
         figures |= self._of_data(judge, train, test)
         figures |= self._prior_steps()
         figures["accuracy_of_judge"] = float((judge(scaled_pixels(test.x)).argmax(1) == test.y).double().mean())
+        figures["trained_on"] = Schedule(**self.schedule).trained_on
         figures["settings"] = {**asdict(self), "seeds": list(self.seeds)}
         return figures, self._picture(test, notes)
 
@@ -134,6 +135,7 @@ class LatentComparison:
             "method": dict(self.methods[name]),
             "networks": dict(self.networks),
             "schedule": dict(self.schedule),
+            "trained_on": Schedule(**self.schedule).trained_on,
             "images": self.images,
             "restored": self.restored,
             "samplers": samplers if name == self.sampled else None,

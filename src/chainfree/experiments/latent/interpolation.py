@@ -92,6 +92,7 @@ class LatentInterpolation:
             "frechet_of_ends": frechet_distance(real, image_features(classifier, way.rows[0])),
             "energy": {"start": float(energies[0]), "middle": float(energies[1]), "end": float(energies[2])},
             "seconds": run.seconds,
+            "trained_on": Schedule(**self.schedule).trained_on,
             "settings": {**asdict(self), "seeds": list(self.seeds)},
         }
         shown = run.model.interpolate(

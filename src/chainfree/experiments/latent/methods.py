@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
@@ -80,12 +81,13 @@ class LatentMethod:
         revised_steps, revised_step_size: of Langevin steps that revise the draws of a variational encoder when training is
             over, for what rows are asked then; 0 for none.
         prior: how the energy of the latents is trained; ``normal`` has none.
-        noise: variances that energy discrepancy perturbs by: one, or the ends of a log-uniform range. Of denoising score
-            matching, the one standard deviation.
+        noise: variances that energy discrepancy, denoising score matching and a second stage perturb by: one, or the ends of
+            a log-uniform range, which denoising has not.
         draws: of energy discrepancy.
         reference: share of the latents that are contrasted with the standard normal itself, below 1; 0 for none.
         chain_steps, chain_step_size: of Langevin on the prior: of the short runs that it is trained by, and else of samples.
         generator_width: of VERA's generator of latents.
+        sigma: of the likelihood, in place of the networks' own.
         lr, prior_lr: of Adam, falling along a cosine.
         refit: whether there is a second stage, in which the networks stay as they are and the prior is fitted anew to the
             latents that the posterior then has: :func:`chainfree.fitting.fit_latent_prior`, with ``noise``, ``draws`` and
@@ -107,6 +109,7 @@ class LatentMethod:
     chain_steps: int = 500
     chain_step_size: float = 0.04
     generator_width: int = 128
+    sigma: float | None = None
     lr: float = 1e-3
     prior_lr: float = 1e-3
     refit: bool = False
@@ -124,7 +127,8 @@ class LatentMethod:
         counts = ("posterior_steps", "draws", "chain_steps", "generator_width", "refit_components", "refit_rows")
         for name in (*counts, "proposals"):
             require_positive_int(name, getattr(self, name))
-        for name in ("posterior_step_size", "revised_step_size", "chain_step_size", "lr", "prior_lr"):
+        sizes = ("posterior_step_size", "revised_step_size", "chain_step_size", "lr", "prior_lr")
+        for name in (*sizes, *(["sigma"] if self.sigma is not None else [])):
             require_positive(name, getattr(self, name))
         require_in_unit_interval("reference", self.reference)
         for value in self.noise:
@@ -158,7 +162,7 @@ class LatentMethod:
                 networks.latent,
                 channels=channels,
                 size=size,
-                sigma=networks.sigma,
+                sigma=networks.sigma if self.sigma is None else self.sigma,
                 learn_sigma=networks.learn_sigma,
             )
             width = tuple(networks.prior_widths)
@@ -190,7 +194,7 @@ class LatentMethod:
         if self.prior == "normal":
             return None
         if self.prior == "denoising":
-            return DenoisingScoreMatching(scale=self.noise[0])
+            return DenoisingScoreMatching(scale=math.sqrt(self.noise[0]))
         if self.prior == "short_run":
             chain = Chain(steps=self.chain_steps, step_size=self.chain_step_size)
             return ShortRun(initial=Gaussian(torch.zeros(base.dim)), chain=chain)

@@ -133,6 +133,7 @@ class PixelsAndLatents:
                 for kind, values in by_kind.items()
                 if kind != "images"
             }
+        figures["trained_on"] = Schedule(**self.schedule).trained_on
         figures["settings"] = {**asdict(self), "seeds": list(self.seeds)}
         return figures, _picture(kinds, {name: found[name] for name in samples}, samples)
 

@@ -27,7 +27,7 @@ from ...latent import (
     ResampledPrior,
 )
 from ...objectives import VERA
-from ..devices import require_device, torch_device
+from ..devices import device_name, require_device, torch_device
 from ..timed_fit import steps_within
 from .methods import LatentMethod, LatentNetworks, Training
 
@@ -66,7 +66,7 @@ class Schedule:
     """How long a training is, and where.
 
     Args:
-        seconds: of all of it, on one thread. A second stage is rehearsed before, and the first has what that leaves.
+        seconds: of all of it. A second stage is rehearsed before, and the first has what that leaves.
         probe: seconds in which the number of steps that the first takes is measured, before.
         batch: images a step.
         device: of the training; ``"auto"`` is an accelerator where there is one. What comes out is judged on the processor.
@@ -82,6 +82,11 @@ class Schedule:
         for name in ("seconds", "probe"):
             require_positive(name, getattr(self, name))
         require_positive_int("batch", self.batch)
+
+    @property
+    def trained_on(self) -> str:
+        """The device that trainings are on, by what it is on this machine."""
+        return device_name(torch_device(self.device))
 
 
 @dataclass(frozen=True)
