@@ -22,7 +22,7 @@ def test_devices_of_this_machine_are_taken(value: str) -> None:
     require_device("device", value)
 
 
-@pytest.mark.parametrize("value", ["nowhere", "cuda:99", "", 3, None])
+@pytest.mark.parametrize("value", ["nowhere", "cuda:99", "meta", "", 3, None])
 def test_others_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="device must be auto or a device of this machine"):
         require_device("device", value)

@@ -15,10 +15,9 @@ from typing import Any, TypeVar, overload
 
 import torch
 from torch import nn
-from typing_extensions import TypeIs
 
 from ..checks import require_in_unit_interval, require_positive, require_positive_int
-from ..objectives import Single
+from ..objectives.single import as_objective
 from ..typing import Batches, Loss, Objective
 from .callbacks import Callback
 from .checkpoint import load_checkpoint, require_none_later
@@ -120,7 +119,7 @@ class Engine:
         )
         self.device = torch.device(device) if device is not None else _device_of(energy)
         self.energy = energy
-        self.objective = objective if _is_objective(objective) else Single(objective)
+        self.objective = as_objective(objective)
         modules = TrainedModules(self.energy, self.objective)
         modules.to(self.device)
         parameters = {name: list(group) for name, group in self.objective.players(self.energy).items()}
@@ -281,10 +280,6 @@ class Engine:
             record = self._state.record(steps)
             for callback in self._state.callbacks:
                 callback.on_log(self, record)
-
-
-def _is_objective(candidate: Loss | Objective) -> TypeIs[Objective]:
-    return hasattr(candidate, "updates") and hasattr(candidate, "players")
 
 
 def _device_of(energy: nn.Module) -> torch.device:

@@ -28,6 +28,6 @@ def require_device(name: str, value: Any) -> None:
     if value == _AUTO:
         return
     try:
-        torch.empty(0, device=value if isinstance(value, str) else "")
+        torch.ones(1, device=value if isinstance(value, str) else "").item()  # meta tensors have no numbers
     except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
         raise ValueError(f"{name} must be auto or a device of this machine, such as cpu, got {value!r}") from error

@@ -21,7 +21,7 @@ from ..energies.classifier import JointEnergy
 from ..functional.virtual_adversarial import virtual_adversarial_divergence
 from ..typing import Batch, Energy, Loss, Objective, Update
 from .parameters import trainable
-from .single import Single
+from .single import as_objective
 
 __all__ = ["Joint", "VirtualAdversarial"]
 
@@ -120,7 +120,7 @@ class Joint(nn.Module):
             if abs(sum(class_shares) - 1) > _ROUNDING:
                 raise ValueError(f"class_shares must sum to one, got {sum(class_shares)!r}; divide by their sum")
         # a module is registered, so that it moves and is saved with this objective
-        self.marginal: Objective | None = None if marginal is None else _objective(marginal)
+        self.marginal: Objective | None = None if marginal is None else as_objective(marginal)
         self.marginal_weight = marginal_weight
         self.marginal_rows = marginal_rows
         self.classification = classification
@@ -233,7 +233,3 @@ def _squared_mean(values: Tensor) -> Tensor:
         return values.mean().square()
     first, second = values.tensor_split(2)
     return first.mean() * second.mean()
-
-
-def _objective(marginal: Objective | Loss) -> Objective:
-    return cast(Objective, marginal) if hasattr(marginal, "updates") else Single(marginal)

@@ -8,7 +8,6 @@ Models", NeurIPS 2023, arXiv 2307.06431, section 5 (without any).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from ..latent import (
 from ..latent.model import require_likelihood
 from ..typing import Batch, Energy, Loss, Objective, Update
 from .parameters import trainable
-from .single import Single
+from .single import as_objective
 
 __all__ = ["LatentPrior"]
 
@@ -86,9 +85,7 @@ class LatentPrior(nn.Module):
         self.posterior = posterior
         # registered so that it moves and is saved with the objective
         self.encoder = None if isinstance(posterior, LangevinPosterior) else posterior.encoder
-        self.prior: Objective | None = None
-        if prior is not None:
-            self.prior = cast(Objective, prior) if hasattr(prior, "updates") else Single(prior)
+        self.prior: Objective | None = None if prior is None else as_objective(prior)
         self.likelihood: Likelihood = likelihood
 
     def model(self, energy: Energy) -> LatentModel:

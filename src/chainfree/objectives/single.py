@@ -8,10 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import nn
 from torch.nn import Parameter
+from typing_extensions import TypeIs
 
-from ..typing import Batch, Energy, Loss, Update
+from ..typing import Batch, Energy, Loss, Objective, Update
 
-__all__ = ["Single"]
+__all__ = ["Single", "as_objective"]
+
+
+def as_objective(candidate: Loss | Objective) -> Objective:
+    """An objective as it is, a loss with the energy as its only player."""
+    if _is_objective(candidate):
+        return candidate
+    return Single(candidate)
+
+
+def _is_objective(candidate: Loss | Objective) -> TypeIs[Objective]:
+    return hasattr(candidate, "updates") and hasattr(candidate, "players")
 
 
 class Single(nn.Module):

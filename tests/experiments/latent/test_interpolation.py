@@ -31,7 +31,11 @@ def test_middles_are_judged_and_ways_are_shown() -> None:
     # a standard normal's energy is half the square of the length, and the middle's length is the mean of the ends'
     energy = figures["energy"]
     assert energy["middle"] <= 0.5 * (energy["start"] + energy["end"])
-    assert len(picture.axes) == 1
+    assert figures["judged"] <= 15 and figures["frechet_of_images"] < figures["frechet_of_middle"]["pixels"]
+    (axes,) = picture.axes
+    (image,) = axes.get_images()
+    shape = image.get_array().shape  # type: ignore[union-attr]
+    assert shape[1] / shape[0] == pytest.approx((5 + 2) / 4, rel=0.1)  # two rows a pair, the images at the ends
     json.dumps(figures)
 
 

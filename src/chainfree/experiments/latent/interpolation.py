@@ -16,7 +16,7 @@ from ...datasets import scaled_pixels
 from ...evaluation import frechet_distance, image_features, train_image_classifier
 from ..checks import require_seeds
 from .methods import LatentMethod, LatentNetworks, latent_methods
-from .runs import Schedule, images_for, require_data, trained
+from .runs import Run, Schedule, images_for, require_data, trained
 
 __all__ = ["LatentInterpolation"]
 
@@ -33,7 +33,7 @@ class LatentInterpolation:
         method: settings of :class:`LatentMethod`.
         networks: settings of :class:`LatentNetworks`.
         schedule: settings of :class:`Schedule`.
-        shown: pairs in the picture, of different classes.
+        shown: pairs in the picture, of different classes, each with the way through its latents and that through its pixels.
         points: of a way, with both ends.
         judged: pairs whose middles are judged, at most; a quarter of the test images are in one.
         seeds: one.
@@ -43,9 +43,9 @@ class LatentInterpolation:
     method: Mapping[str, Any] = field(default_factory=dict)
     networks: Mapping[str, Any] = field(default_factory=dict)
     schedule: Mapping[str, Any] = field(default_factory=dict)
-    shown: int = 8
+    shown: int = 6
     points: int = 11
-    judged: int = 2000
+    judged: int = 1000
     seeds: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
@@ -89,19 +89,30 @@ class LatentInterpolation:
             "frechet_of_middle": {
                 name: frechet_distance(real, image_features(classifier, middle)) for name, middle in middles.items()
             },
+            "judged": len(x),
+            "frechet_of_images": frechet_distance(real, image_features(classifier, scaled_pixels(train.x[: len(x)]))),
             "frechet_of_ends": frechet_distance(real, image_features(classifier, way.rows[0])),
             "energy": {"start": float(energies[0]), "middle": float(energies[1]), "end": float(energies[2])},
             "seconds": run.seconds,
             "trained_on": Schedule(**self.schedule).trained_on,
             "settings": {**asdict(self), "seeds": list(self.seeds)},
         }
-        shown = run.model.interpolate(
-            x[: self.shown], y[: self.shown], run.posterior, points=self.points, generator=source
-        )
-        rows = torch.cat([x[: self.shown, None], shown.rows.transpose(0, 1), y[: self.shown, None]], 1)
-        title = "An image, the way through the latents, another image"
-        return figures, plotting.image_grid(
-            rows.flatten(0, 1), columns=self.points + 2, low=-1.0, high=1.0, title=title
+        return figures, self._picture(run, x[: self.shown], y[: self.shown], source)
+
+    def _picture(self, run: Run, x: Tensor, y: Tensor, source: torch.Generator) -> Figure:
+        """Two rows for each pair: the way through its latents and that through its pixels, with the images at the ends."""
+        latents = run.model.interpolate(x, y, run.posterior, points=self.points, generator=source).rows
+        shares = torch.linspace(0, 1, self.points).view(-1, *(1 for _ in x.shape))
+        pixels = torch.lerp(x, y, shares)
+        ways = [torch.cat([x[None], way, y[None]]) for way in (latents, pixels)]
+        rows = torch.stack(ways).permute(2, 0, 1, 3, 4, 5).flatten(0, 2)  # pair by pair
+        return plotting.image_grid(
+            rows,
+            columns=self.points + 2,
+            low=-1.0,
+            high=1.0,
+            row_names=len(x) * ["latents", "pixels"],
+            title="From one image to another, through its latents and through its pixels",
         )
 
 
