@@ -26,6 +26,7 @@ from .single import as_objective
 __all__ = ["Joint", "VirtualAdversarial"]
 
 _ROUNDING = 1e-6  # of shares that were divided by their sum
+_LEVEL_RATE = 0.02  # a batch's share in the level's moving average
 _NAMES = {"loss": "marginal_loss"}  # of the marginal's metrics beside the joint objective's
 
 
@@ -60,7 +61,7 @@ class Joint(nn.Module):
     .. math::
         \alpha\,E[-\log p(y \mid x)] + \lambda\,L_{\text{energy}} + \beta\,E[H(p(\cdot \mid x))]
         + \beta'\,\mathrm{KL}(E[p(\cdot \mid x)] \,\|\, \pi)
-        + \text{virtual adversarial} + \kappa\,E[E(x)]^2
+        + \text{virtual adversarial} + 2\kappa\,\bar m\,E[E(x)]
 
     The second term is whatever ``marginal`` yields for the player ``energy``; its other players keep their turns. If it has
     several turns of the energy a round, the terms of the classes are in every one.
@@ -71,9 +72,11 @@ class Joint(nn.Module):
 
     The last term is over the labelled rows. Cross-entropy does not know the logits' common level, and a density is known up
     to a constant, so the level drifts until numbers lose their digits. A small κ holds its mean where it is free to be: near
-    zero, or near the base's (:meth:`chainfree.energies.JointEnergy.departure`). No density is changed by it: the square is
-    the product of the means of a batch's two halves, as the square of one mean would be too large by the energy's variance
-    over the rows' number and flatten it.
+    zero, or near the base's (:meth:`chainfree.energies.JointEnergy.departure`). :math:`\bar m` is the mean's moving average
+    over the batches, held fixed: the force is that of :math:`\kappa\,E[E(x)]^2`, and hardly one on the energy's shape. A
+    batch's own squared mean is too large by the energy's variance over its rows' number, which draws the density flat; the
+    product of two halves' means is too small by the variance over the number of all labelled rows, where a batch takes none
+    twice, which pays for driving them apart without end. What is left here is a fiftieth of the former.
 
     Args:
         marginal: an objective or a loss for :math:`E(x) = -\log\sum_y e^{f_y(x)}`; ``None`` trains a classifier only.
@@ -119,6 +122,8 @@ class Joint(nn.Module):
                 require_positive("class_shares", share)
             if abs(sum(class_shares) - 1) > _ROUNDING:
                 raise ValueError(f"class_shares must sum to one, got {sum(class_shares)!r}; divide by their sum")
+        self.level: Tensor
+        self.register_buffer("level", torch.zeros(()))
         # a module is registered, so that it moves and is saved with this objective
         self.marginal: Objective | None = None if marginal is None else as_objective(marginal)
         self.marginal_weight = marginal_weight
@@ -191,8 +196,11 @@ class Joint(nn.Module):
         metrics = {"cross_entropy": cross_entropy.detach(), "accuracy": right.detach()}
         if self.marginal is not None and self.level_weight > 0:
             departure = joint.departure(batch.x[:few], logits[:few])
-            loss = loss + self.level_weight * _squared_mean(departure)
-            metrics["departure"] = departure.detach().mean()
+            mean = departure.mean()
+            with torch.no_grad():
+                level = self.level.lerp_(mean.to(self.level), _LEVEL_RATE).clone()
+            loss = loss + 2 * self.level_weight * level.to(mean) * mean
+            metrics["departure"] = mean.detach()
         if not without:
             return loss, metrics
         others = slice(batch.labelled, None)
@@ -225,11 +233,3 @@ class Joint(nn.Module):
         if len(shares) != classes:
             raise ValueError(f"there are {classes} classes and {len(shares)} class_shares; give one for each class")
         return (log_mean.exp() * (log_mean - log_mean.new_tensor(shares).log())).sum()
-
-
-def _squared_mean(values: Tensor) -> Tensor:
-    """The square of what ``(B,)`` independent values are the mean of, without bias where there are two or more."""
-    if len(values) < 2:
-        return values.mean().square()
-    first, second = values.tensor_split(2)
-    return first.mean() * second.mean()
