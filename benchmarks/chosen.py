@@ -45,7 +45,18 @@ def config_of(search: dict[str, Any], figures: dict[str, Any], config: dict[str,
     }
     if made != asked:
         raise ValueError("search.toml has other candidates than the search that was made; run it again")
+    for key, default in (("task", None), ("balanced", True)):
+        if figures.get(key, search.get(key, default)) != search.get(key, default):  # older records do not say
+            raise ValueError(f"search.toml has another {key} than the search that was made; run it again")
     return {name: value for name, value in config.items() if name != "methods"} | {"methods": figures["chosen"]}
+
+
+def carried(preset: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Another comparison of the recipe with the settings of the methods that it names."""
+    methods = {
+        labels: {name: config["methods"][labels][name] for name in named} for labels, named in preset["methods"].items()
+    }
+    return preset | {"methods": methods}
 
 
 def main() -> None:
@@ -64,6 +75,11 @@ def main() -> None:
         config = config_of(search, record["figures"], before)
         path.write_text(tomli_w.dumps(config), encoding="utf-8")
         print(f"{path}: {sum(map(len, config['methods'].values()))} methods")
+        for other in sorted(folder.glob("*.toml")):
+            preset = tomllib.loads(other.read_text(encoding="utf-8"))
+            if other != path and preset["experiment"] == config["experiment"]:
+                other.write_text(tomli_w.dumps(carried(preset, config)), encoding="utf-8")
+                print(f"{other}: the same settings")
 
 
 if __name__ == "__main__":

@@ -104,9 +104,11 @@ def _outside(records: Mapping[str, Any]) -> tuple[str, str, str] | None:
         return None
     figures = records["jem_fashion_ood"]["figures"]
     told = figures["auroc"]["mnist"]
+    energies = {method: told["energy"].get(method) for method in told["max_probability"]}  # a linear one has none
     found = "; ".join(
-        f"{_plain(method) or 'supervised '}{energy['mean']:.3f} ({told['max_probability'][method]['mean']:.3f})"
-        for method, energy in sorted(told["energy"].items(), key=lambda item: -item[1]["mean"])
+        f"{_plain(method) or 'supervised '}{'none' if energy is None else format(energy['mean'], '.3f')} "
+        f"({told['max_probability'][method]['mean']:.3f})"
+        for method, energy in sorted(energies.items(), key=lambda item: -item[1]["mean"] if item[1] else 0.0)
     )
     what = (
         "Fashion-MNIST against digits: AUROC by energy (by the largest p(y given x)); energy discrepancy's noise was chosen "

@@ -71,6 +71,12 @@ def test_reliability_has_a_panel_for_each_name_and_its_points_are_the_bins() -> 
     assert panels[0].get_title(loc="left").endswith("ECE 25.0%")  # 0.25 * 0.1 + 0.75 * 0.3
     points = np.asarray(panels[0].collections[-1].get_offsets())
     np.testing.assert_allclose(points, [[0.5, 0.4], [0.9, 0.6]])  # the empty bin is none
+    scaled = Reliability(confidence, confidence, shares)
+    figure = plotting.reliability_diagrams({"a": found, "b": found}, after={"a": scaled})
+    first, second = figure.axes
+    assert first.get_title(loc="left").endswith("ECE 25.0%, 0.0% after a temperature")
+    assert second.get_title(loc="left").endswith("ECE 25.0%")
+    assert len(first.collections) == 4 and len(second.collections) == 2
     with pytest.raises(ValueError, match="panels is empty"):
         plotting.reliability_diagrams({})
     with pytest.raises(ValueError, match="columns must"):

@@ -92,6 +92,8 @@ class Joint(nn.Module):
         virtual_adversarial: the term, or ``None``.
         level_weight: κ; without a marginal nothing is held.
 
+    With ``Engine(compile=True)`` the marginal's passes through the energy are compiled; those of the classes' terms are not.
+
     Raises:
         ValueError: a weight below 0, shares that are none, a number of rows below 1.
     """
@@ -124,6 +126,9 @@ class Joint(nn.Module):
                 raise ValueError(f"class_shares must sum to one, got {sum(class_shares)!r}; divide by their sum")
         self.level: Tensor
         self.register_buffer("level", torch.zeros(()))
+        self.log_shares: Tensor | None
+        log_shares = None if class_shares is None else torch.tensor(class_shares, dtype=torch.float64).log().float()
+        self.register_buffer("log_shares", log_shares)
         # a module is registered, so that it moves and is saved with this objective
         self.marginal: Objective | None = None if marginal is None else as_objective(marginal)
         self.marginal_weight = marginal_weight
@@ -131,7 +136,6 @@ class Joint(nn.Module):
         self.classification = classification
         self.class_entropy = class_entropy
         self.class_balance = class_balance
-        self.class_shares = None if class_shares is None else tuple(class_shares)
         self.virtual_adversarial = virtual_adversarial
         self.level_weight = level_weight
 
@@ -229,7 +233,10 @@ class Joint(nn.Module):
         """Divergence of the mean answer from the shares, in nats."""
         rows, classes = log_probs.shape
         log_mean = torch.logsumexp(log_probs, dim=0) - math.log(rows)
-        shares = [1 / classes] * classes if self.class_shares is None else self.class_shares
-        if len(shares) != classes:
-            raise ValueError(f"there are {classes} classes and {len(shares)} class_shares; give one for each class")
-        return (log_mean.exp() * (log_mean - log_mean.new_tensor(shares).log())).sum()
+        if self.log_shares is None:
+            return (log_mean.exp() * (log_mean + math.log(classes))).sum()
+        if len(self.log_shares) != classes:
+            raise ValueError(
+                f"there are {classes} classes and {len(self.log_shares)} class_shares; give one for each class"
+            )
+        return (log_mean.exp() * (log_mean - self.log_shares.to(log_mean))).sum()

@@ -12,6 +12,7 @@ from ..evaluation.calibration import Reliability
 from .style import INK, finish, line_look, new_figure, style, wrapped
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["reliability_diagrams"]
@@ -20,13 +21,20 @@ _PANEL, _LETTERS = 2.5, 9.5  # inches, points
 _FEWEST = 1e-3  # share of the rows below which a bin's accuracy is mostly noise
 
 
-def reliability_diagrams(panels: Mapping[str, Reliability], *, columns: int = 4, title: str | None = None) -> Figure:
+def reliability_diagrams(
+    panels: Mapping[str, Reliability],
+    *,
+    after: Mapping[str, Reliability] | None = None,
+    columns: int = 4,
+    title: str | None = None,
+) -> Figure:
     """Accuracy over confidence, a panel each: on the diagonal answers are as often right as they are sure, below it less.
 
     Points are bins, their size the share of the rows that are in them; bins with less than a thousandth are left out.
 
     Args:
         panels: name to :func:`chainfree.evaluation.reliability`.
+        after: of the same names, what it is after a temperature, in another colour.
         columns: panels in a row.
         title: above the picture.
 
@@ -45,24 +53,13 @@ def reliability_diagrams(panels: Mapping[str, Reliability], *, columns: int = 4,
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for index, (axes, (name, found)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
-            confidence, accuracy, shares = (np.asarray(part, dtype=float) for part in found)
-            seen = shares >= _FEWEST
-            look = line_look(0)
             axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
-            axes.vlines(
-                confidence[seen], confidence[seen], accuracy[seen], color=look["color"], linewidth=2.2, alpha=0.35
-            )
-            axes.scatter(
-                confidence[seen],
-                accuracy[seen],
-                s=12 + 240 * shares[seen],
-                color=look["color"],
-                alpha=0.8,
-                clip_on=False,
-                zorder=3,
-            )
-            title_lines = f"{wrapped(name.replace('_', ' '), _PANEL, _LETTERS)}\nECE {100 * found.expected_error:.1f}%"
-            axes.set_title(title_lines, fontsize=_LETTERS)
+            error = f"ECE {100 * found.expected_error:.1f}%"
+            if after is not None and name in after:
+                _bins(axes, after[name], str(line_look(1)["color"]))
+                error = f"{error}, {100 * after[name].expected_error:.1f}% after a temperature"
+            _bins(axes, found, str(line_look(0)["color"]))
+            axes.set_title(f"{wrapped(name.replace('_', ' '), _PANEL, _LETTERS)}\n{error}", fontsize=_LETTERS)
             axes.set(xlim=(0, 1.03), ylim=(0, 1.03))
             axes.set_aspect("equal")
             if index % across == 0:
@@ -71,3 +68,11 @@ def reliability_diagrams(panels: Mapping[str, Reliability], *, columns: int = 4,
                 axes.set_xlabel("confidence")
                 axes.tick_params(labelbottom=True)
         return finish(figure, title)
+
+
+def _bins(axes: Axes, found: Reliability, color: str) -> None:
+    confidence, accuracy, shares = (np.asarray(part, dtype=float) for part in found)
+    seen = shares >= _FEWEST
+    axes.vlines(confidence[seen], confidence[seen], accuracy[seen], color=color, linewidth=2.2, alpha=0.35)
+    size = 12 + 240 * shares[seen]
+    axes.scatter(confidence[seen], accuracy[seen], s=size, color=color, alpha=0.8, clip_on=False, zorder=3)

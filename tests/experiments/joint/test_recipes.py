@@ -25,11 +25,15 @@ def test_recipes_have_the_settings_that_their_search_chose(path: Path, monkeypat
     figures = json.loads(record.read_text())["figures"]
     compared = tomllib.loads(config.read_text())
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.chosen import config_of
+    from benchmarks.chosen import carried, config_of
 
     assert compared == config_of(settings, figures, compared)  # refuses another search than the recipe's
     assert compared["task"] == settings["task"]
     assert compared.get("balanced") == settings.get("balanced")
+    for other in config.parent.glob("*.toml"):
+        preset = tomllib.loads(other.read_text())
+        if preset["experiment"] == compared["experiment"]:
+            assert preset == carried(preset, compared)
     kind = {"joint_comparison": JointComparison, "joint_outside": JointOutside}[compared.pop("experiment")]
     kind(**compared)
     assert not set(compared.get("seeds", range(5))) & set(settings.get("seeds", (100, 101)))

@@ -67,6 +67,7 @@ from chainfree.experiments.joint.methods import method
         (lambda: JointTraining(seeds=(0, 1)), "one seed at a time"),
         (lambda: JointTraining(precision="fp16"), "precision must"),
         (lambda: JointTraining(device="nowhere"), "device must"),
+        (lambda: JointTraining(marginal="verra"), "marginal must"),  # type: ignore[arg-type]
         (lambda: JointSearch(task="har", methods={"all": {"a": {"kind": "discriminant"}}}, budget=0), "budget must"),
     ],
 )

@@ -51,6 +51,25 @@ def test_a_long_training_goes_on_where_it_was_stopped(
     assert "'step': 6" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("marginal", ["none", "sgld"])
+def test_what_vera_is_compared_with_trains_in_the_same_loop(marginal: str, tmp_path: Path) -> None:
+    found, _ = JointTraining(
+        task="halves",
+        marginal=marginal,  # type: ignore[arg-type]
+        depth=10,
+        widen=1,
+        batch=8,
+        steps=2,
+        every=2,
+        held_out=50,
+        device="cpu",
+        folder=str(tmp_path / marginal),
+    ).run()
+    assert found["stopped"] == "completed" and "accuracy" in found
+    energies = [name for name in found["held_out_curve"][-1] if name.startswith("energy")]
+    assert bool(energies) == (marginal == "sgld")
+
+
 def test_augmented_images_are_shifted_or_mirrored_and_every_way_occurs() -> None:
     source = torch.Generator().manual_seed(0)
     image = torch.randn(1, 2, 4, 5)

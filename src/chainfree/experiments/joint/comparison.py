@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ... import plotting
 from ...evaluation import Reliability, reliability
 from ..notes import Notes
-from .runs import SCORES, Run, by_method, mean_and_deviation, require_comparison, scores
+from .runs import SCORES, Run, by_method, mean_and_deviation, require_comparison, scores, temperature_of
 from .tasks import Task, load_task, require_task
 
 __all__ = ["JointComparison"]
@@ -58,7 +58,8 @@ class JointComparison:
             "seconds": {},
             "diverged": {},
         }
-        panels = {}
+        panels: dict[str, dict[str, Reliability]] = {"reliability": {}, "reliability_after_temperature": {}}
+        figures |= {key: {} for key in panels}
         answers = by_method(
             _judged,
             self.task,
@@ -71,14 +72,20 @@ class JointComparison:
         )
         for labels, name, by_seed in answers:
             self._compare(figures, labels, name, by_seed)
-            ended = [found["reliability"] for found in by_seed if found is not None]
-            if ended:
-                panels[f"{name}, {labels}" if len(self.methods) > 1 else name] = _pooled(ended)
+            ended = [found for found in by_seed if found is not None]
+            for key, shown in panels.items():
+                if ended:
+                    bins = _pooled([found[key] for found in ended])
+                    shown[f"{name}, {labels}" if len(self.methods) > 1 else name] = bins
+                    parts = {part: values.tolist() for part, values in bins._asdict().items()}
+                    figures[key].setdefault(labels, {})[name] = parts
         figures["methods"] = {labels: dict(named) for labels, named in self.methods.items()}
         figures["jobs"] = self.jobs
         figures["taken_up"] = len(self.seeds) * sum(map(len, self.methods.values())) - notes.added
         figures["rows"] = {"train": len(task.x), "test": len(task.x_judged)}
-        return figures, plotting.reliability_diagrams(panels, title=f"{self.task}: how sure, and how often right")
+        title = f"{self.task}: how sure, and how often right"
+        before, after = panels.values()
+        return figures, plotting.reliability_diagrams(before, after=after, title=title)
 
     def _compare(
         self, figures: dict[str, Any], labels: str, name: str, by_seed: Sequence[Mapping[str, Any] | None]
@@ -102,8 +109,11 @@ class JointComparison:
 
 
 def _judged(task: Task, run: Run, question: Mapping[str, Any]) -> dict[str, Any]:
-    bins = reliability(run.logits, task.y_judged)
-    return {**scores(task, run, question), "reliability": [part.tolist() for part in bins]}
+    found = scores(task, run, question)
+    for key, temperature in (("reliability", 1.0), ("reliability_after_temperature", temperature_of(question))):
+        bins = reliability(run.logits / temperature, task.y_judged)
+        found[key] = [part.tolist() for part in bins]
+    return found
 
 
 def _pooled(found: Sequence[Sequence[Sequence[float]]]) -> Reliability:

@@ -32,6 +32,7 @@ __all__ = [
     "require_comparison",
     "require_methods",
     "scores",
+    "temperature_of",
     "trained",
     "without_temperature",
 ]
@@ -139,12 +140,16 @@ def rate(task: Task, logits: Tensor, temperature: float = 1.0) -> ClassifierScor
 
 def scores(task: Task, run: Run, question: Mapping[str, Any]) -> dict[str, Any]:
     """Scores of the judged rows before and after scaling by the temperature of the settings, and the seconds of fitting."""
-    temperature = question["settings"].get("temperature", 1.0)
     return {
         "scores": rate(task, run.logits)._asdict(),
-        "after_temperature": rate(task, run.logits, temperature)._asdict(),
+        "after_temperature": rate(task, run.logits, temperature_of(question))._asdict(),
         "seconds": run.seconds,
     }
+
+
+def temperature_of(question: Mapping[str, Any]) -> float:
+    """What logits are divided by for the scores after scaling."""
+    return float(question["settings"].get("temperature", 1.0))
 
 
 def mean_and_deviation(values: Sequence[float | None]) -> dict[str, Any]:

@@ -82,6 +82,8 @@ class JointSearch:
         figures = {
             "chosen": chosen,
             "candidates": scored,
+            "task": self.task,
+            "balanced": self.balanced,
             "jobs": self.jobs,
             "taken_up": sum(len(found) for named in scored.values() for found in named.values()) - notes.added,
             "rows": [len(task.x), len(task.x_judged)],

@@ -26,12 +26,13 @@ from ...objectives import Joint
 from ..checks import require_seeds
 from ..devices import device_name, require_device, torch_device
 from .augment import AugmentedImages
-from .marginals import MarginalSettings
+from .marginals import KNOWN, Marginal, MarginalSettings
 from .tasks import load_task, require_task
 
 __all__ = ["JointTraining"]
 
 _ROWS_AT_A_TIME = 500
+_WAYS = {name: f"joint energy by {name.replace('_', ' ')}" for name in KNOWN} | {"none": "classifier"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class JointTraining:
     Args:
         task: images.
         depth, widen: of :class:`chainfree.energies.WideResNet`.
+        marginal: how the density is learned: by VERA, by what is compared with it, or ``"none"`` for a classifier alone. What
+            is not VERA's has the defaults of :class:`chainfree.experiments.joint.marginals.MarginalSettings`.
         latent, generator_channels, entropy_weight, gradient_penalty, penalty_every, entropy_samples: of VERA.
         classification: weight of the cross-entropy.
         lr, generator_lr, betas: of Adam.
@@ -63,6 +66,7 @@ class JointTraining:
     task: str = "cifar10"
     depth: int = 28
     widen: int = 10
+    marginal: Marginal = "vera"
     latent: int = 128
     generator_channels: Sequence[int] = (512, 256, 128)
     entropy_weight: float = 1e-4
@@ -89,6 +93,8 @@ class JointTraining:
 
     def __post_init__(self) -> None:
         require_task(self.task, images=True)
+        if self.marginal not in KNOWN:
+            raise ValueError(f"marginal must be one of {', '.join(KNOWN)}, got {self.marginal!r}")
         for name in (
             "depth",
             "widen",
@@ -129,7 +135,7 @@ class JointTraining:
         device = torch_device(self.device)
         task = load_task(self.task, "test")
         x, y = task.x[: -self.held_out].to(device), task.y[: -self.held_out].to(device)
-        marginal = MarginalSettings(
+        density = MarginalSettings(
             latent=self.latent,
             generator_channels=self.generator_channels,
             entropy_weight=self.entropy_weight,
@@ -141,7 +147,7 @@ class JointTraining:
             torch.manual_seed(seed)
             network = WideResNet(depth=self.depth, widen=self.widen, channels=x.shape[1], outputs=task.classes)
         energy = JointEnergy(network, task.classes)
-        objective = Joint(marginal.build("vera", task.x, seed)[0], classification=self.classification)
+        objective = Joint(density.build(self.marginal, task.x, seed)[0], classification=self.classification)
         looks = _Looks(task.x[-self.held_out :].to(device), task.y[-self.held_out :], self.minutes)
         first, second = self.betas
         rates = {player: self.lr if player == "energy" else self.generator_lr for player in objective.players(energy)}
@@ -182,7 +188,7 @@ class JointTraining:
             {"averaged weights": (torch.tensor(at), torch.tensor(found))},
             x_label="steps",
             y_label="accuracy on held-out training images (%)",
-            title=f"{self.task}: joint energy by VERA after {report.steps:,} of {self.steps:,} steps",
+            title=f"{self.task}: {_WAYS[self.marginal]} after {report.steps:,} of {self.steps:,} steps",
         )
         return figures, picture
 
