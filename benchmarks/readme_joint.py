@@ -35,17 +35,22 @@ def joint_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         for labels, accuracy in figures["accuracy"].items():
             held_out = _held_out(search, labels)
             best: dict[str, str] = {}
+            offered: dict[str, int] = {}
             for method in sorted(accuracy, key=held_out.__getitem__):
-                best[_kind(figures["methods"][labels][method])] = method
+                kind = _kind(figures["methods"][labels][method])
+                best[kind] = method
+                offered[kind] = offered.get(kind, 0) + len(search["candidates"][labels][method])
             count = "all labels" if labels == "all" else f"{labels} {unit}"
             found = "; ".join(
-                f"{kind}: {_plain(best[kind])}{_of(accuracy[best[kind]])} ({_percent(figures['ece'][labels][best[kind]])})"
+                f"{kind} ({offered[kind]}): {_plain(best[kind])}{_of(accuracy[best[kind]])} "
+                f"({_percent(figures['ece'][labels][best[kind]])})"
                 for kind in _KINDS
                 if kind in best
             )
             rows.append(
                 (
-                    f"{title}, {count}: test accuracy in % (calibration error), of each kind the best on held-out rows",
+                    f"{title}, {count}: test accuracy in % (calibration error), of each kind (settings tried) the best on "
+                    "held-out rows",
                     found,
                     name,
                 )

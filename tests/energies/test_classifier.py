@@ -83,3 +83,9 @@ def test_a_temperature_divides_the_logits() -> None:
     torch.testing.assert_close(energy.class_log_probs(x, temperature=2.5), expected)
     with pytest.raises(ValueError, match="temperature"):
         energy.class_log_probs(x, temperature=0.0)
+
+
+@pytest.mark.parametrize("y", [[0, -1], [1, 3]])
+def test_the_energy_of_no_class_is_refused(y: list[int]) -> None:
+    with pytest.raises(ValueError, match="y must be classes from 0 to 2, got"):
+        JointEnergy(MLP(2, width=4, outputs=3), classes=3).joint(torch.zeros(2, 2), torch.tensor(y))

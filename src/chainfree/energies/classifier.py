@@ -64,7 +64,17 @@ class JointEnergy(nn.Module):
         return -torch.logsumexp(self.logits(x), dim=1)
 
     def joint(self, x: Tensor, y: Tensor) -> Tensor:
-        """Energy of rows with their classes ``(B,)`` in nats, ``(B,)``."""
+        """Energy of rows with their classes ``(B,)`` in nats, ``(B,)``.
+
+        Raises:
+            ValueError: on the processor, a class that there is not; -1 stands for none.
+        """
+        if y.device.type == "cpu" and len(y):  # elsewhere looking would wait
+            low, high = (int(end) for end in y.aminmax())
+            if low < 0 or high >= self.classes:
+                raise ValueError(
+                    f"y must be classes from 0 to {self.classes - 1}, got {low} to {high}; leave out the others"
+                )
         return -self.logits(x).gather(1, y.unsqueeze(1)).squeeze(1)
 
     def class_log_probs(self, x: Tensor, *, temperature: float = 1.0) -> Tensor:
