@@ -13,12 +13,12 @@ _DATA = {
     "edlebm_mnist_paper": "MNIST, the paper's decoder",
 }
 _NAMES = {
-    "vae": "VAE",
-    "vae_narrow": "VAE of a narrower likelihood",
-    "vae_tilted_mixture": "VAE, then a mixture and its tilt",
-    "lebm": "LEBM (Pang et al.)",
-    "ed_lebm_chains": "ED-LEBM (Schroeder et al.)",
-    "ed_lebm": "ED-LEBM with an encoder, then a mixture and its tilt",
+    ("variational", "normal", False): "VAE",
+    ("langevin", "short_run", False): "LEBM (Pang et al.)",
+    ("langevin", "energy_discrepancy", False): "ED-LEBM (Schroeder et al.)",
+    ("variational", "energy_discrepancy", False): "ED-LEBM with an encoder",
+    ("variational", "normal", True): "ED-LEBM in two stages",
+    ("variational", "energy_discrepancy", True): "ED-LEBM in two stages, with energy discrepancy in the first too",
 }
 _GAME = "meg"
 _SEEN = {"edlebm_mnist": "; first sketches of the second stage had looked at these test images"}
@@ -33,7 +33,7 @@ def latent_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         figures = records[name]["figures"]
         seconds = [value for found in figures["seconds"].values() for value in found["by_seed"]]
         told = "; ".join(
-            f"{_NAMES.get(method, method)} {_drawn(figures, method)} and {_restored(figures, method)} "
+            f"{_title(figures, method)} {_drawn(figures, method)} and {_restored(figures, method)} "
             f"in {figures['steps'][method]['mean']:,.0f} steps"
             for method in figures["frechet"]
         )
@@ -46,7 +46,7 @@ def latent_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((what, told, name))
         took = figures["prior_step_ms"]
         told = "; ".join(
-            f"{_NAMES.get(method, method)} {took['lebm'] / took[method]:.1f}" for method in took if method != "lebm"
+            f"{_title(figures, method)} {took['lebm'] / took[method]:.1f}" for method in took if method != "lebm"
         )
         what = f"{title}: the prior's part of a step by energy discrepancy, times as fast as LEBM's by chains"
         rows.append((what, told, name))
@@ -57,12 +57,22 @@ def latent_rows(records: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         digits = ", ".join(figures["auprc"])
         what = f"digits {digits} of MNIST, each held out of training: average precision on the test split"
         games = {digit: {_GAME: found[_GAME]} for digit, found in figures["auprc"].items() if _GAME in found}
-        told = [_precision(figures["auprc_by_joint"])]
+        told = [_precision(figures, figures["auprc_by_joint"])]
         if len(games) == len(figures["auprc"]):
-            told.append(f"MEG, by its energy {_precision(games).removeprefix(_GAME).strip()}")
+            told.append(f"MEG, by its energy {_precision(figures, games).removeprefix(_GAME).strip()}")
         rows.append((f"{what}, by -log p(x, z)", "; ".join(told), "edlebm_anomaly"))
-        rows.append((f"{what}, by the prior alone", _precision(figures["auprc_by_prior"]), "edlebm_anomaly"))
+        rows.append((f"{what}, by the prior alone", _precision(figures, figures["auprc_by_prior"]), "edlebm_anomaly"))
     return rows
+
+
+def _title(figures: Mapping[str, Any], method: str) -> str:
+    """What a method is by its settings, as the papers call it; a likelihood of its own is said."""
+    own = figures["settings"]["methods"].get(method)
+    if own is None:
+        return method
+    kind = own.get("posterior", "variational"), own.get("prior", "energy_discrepancy"), own.get("refit", False)
+    name = _NAMES.get(kind, method)
+    return name if own.get("sigma") is None else f"{name} (sigma {own['sigma']:g})"
 
 
 def _drawn(figures: Mapping[str, Any], method: str) -> str:
@@ -81,11 +91,11 @@ def _restored(figures: Mapping[str, Any], method: str) -> str:
     return told if before is None else f"{told} (before revision {before['mean']:.4f})"
 
 
-def _precision(by_digit: Mapping[str, Any]) -> str:
+def _precision(figures: Mapping[str, Any], by_digit: Mapping[str, Any]) -> str:
     """Of every method that ended well on all digits."""
     methods = list(next(iter(by_digit.values())))
     return "; ".join(
-        f"{_NAMES.get(method, method)} " + ", ".join(f"{found[method]['mean']:.2f}" for found in by_digit.values())
+        f"{_title(figures, method)} " + ", ".join(f"{found[method]['mean']:.2f}" for found in by_digit.values())
         for method in methods
         if all(method in found for found in by_digit.values())
     )
