@@ -74,7 +74,7 @@ def test_reliability_has_a_panel_for_each_name_and_its_points_are_the_bins() -> 
     scaled = Reliability(confidence, confidence, shares)
     figure = plotting.reliability_diagrams({"a": found, "b": found}, after={"a": scaled})
     first, second = figure.axes
-    assert first.get_title(loc="left").endswith("ECE 25.0%, 0.0% after a temperature")
+    assert first.get_title(loc="left").endswith("ECE 25.0%, scaled 0.0%")
     assert second.get_title(loc="left").endswith("ECE 25.0%")
     assert len(first.collections) == 4 and len(second.collections) == 2
     with pytest.raises(ValueError, match="panels is empty"):

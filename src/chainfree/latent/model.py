@@ -33,15 +33,13 @@ __all__ = [
 Likelihood = Literal["gaussian", "bernoulli"]
 _AT_ONCE = 256  # rows
 _DRAWS_AT_ONCE = 1024  # of several rows
+_SMALL = 1e-3  # of an angle, whose sine it is then
 
 
 def require_likelihood(likelihood: str) -> None:
     """Raise ``ValueError`` unless there is such a likelihood."""
     if likelihood not in get_args(Likelihood):
         raise ValueError(f"likelihood must be 'gaussian' or 'bernoulli', got {likelihood!r}")
-
-
-_SMALL = 1e-3  # of an angle, whose sine it is then
 
 
 class LatentsOfRows(Protocol):

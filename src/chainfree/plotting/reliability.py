@@ -34,7 +34,7 @@ def reliability_diagrams(
 
     Args:
         panels: name to :func:`chainfree.evaluation.reliability`.
-        after: of the same names, what it is after a temperature, in another colour.
+        after: of the same names, what it is when logits are scaled by a temperature, in another colour.
         columns: panels in a row.
         title: above the picture.
 
@@ -57,7 +57,7 @@ def reliability_diagrams(
             error = f"ECE {100 * found.expected_error:.1f}%"
             if after is not None and name in after:
                 _bins(axes, after[name], str(line_look(1)["color"]))
-                error = f"{error}, {100 * after[name].expected_error:.1f}% after a temperature"
+                error = f"{error}, scaled {100 * after[name].expected_error:.1f}%"
             _bins(axes, found, str(line_look(0)["color"]))
             axes.set_title(f"{wrapped(name.replace('_', ' '), _PANEL, _LETTERS)}\n{error}", fontsize=_LETTERS)
             axes.set(xlim=(0, 1.03), ylim=(0, 1.03))

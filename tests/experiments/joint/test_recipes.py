@@ -13,6 +13,26 @@ from chainfree.experiments import JointComparison, JointOutside, JointSearch
 ROOT = Path(__file__).parents[3]
 
 
+def test_a_search_of_another_task_is_no_choice_and_presets_take_what_they_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.chosen import carried, config_of
+
+    settings = {"kind": "discriminant"}
+    search = {"task": "har", "methods": {"10": {"a": settings, "b": settings}}}
+    tried = {name: [{"settings": settings}] for name in ("a", "b")}
+    chosen = {"10": {name: {**settings, "temperature": 2.0} for name in ("a", "b")}}
+    made = {"task": "har", "balanced": True, "candidates": {"10": tried}, "chosen": chosen}
+    config = config_of(search, made, {"task": "har", "methods": {}})
+    assert config == {"task": "har", "methods": chosen}
+    for other in ({"task": "adult"}, {"balanced": False}):
+        with pytest.raises(ValueError, match=f"another {next(iter(other))} than"):
+            config_of(search, made | other, config)
+    preset = carried({"task": "other", "methods": {"10": {"b": settings}}}, config)
+    assert preset == {"task": "other", "methods": {"10": {"b": chosen["10"]["b"]}}}
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/jem_*/search.toml")), ids=lambda path: path.parent.name)
 def test_recipes_have_the_settings_that_their_search_chose(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = ROOT / "results" / f"{path.parent.name}_search.json"

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from chainfree.datasets import Images
+from chainfree.engine import Engine
 from chainfree.experiments.latent import anomaly, comparison, runs
+
+
+@pytest.fixture
+def devices_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], list[torch.device]]:
+    """From a module to the devices that its engines will have been asked for.
+
+    There is one kind of device on every machine; its name with a number tells what was asked for.
+    """
+
+    def watch(module: ModuleType) -> list[torch.device]:
+        asked: list[torch.device] = []
+
+        def engine(*parts: Any, device: torch.device, **settings: Any) -> Engine:
+            asked.append(device)
+            return Engine(*parts, device=device, **settings)
+
+        monkeypatch.setattr(module, "Engine", engine)
+        return asked
+
+    return watch
 
 
 def _halves(split: str) -> Images:

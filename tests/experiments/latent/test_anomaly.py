@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from chainfree.datasets import Images
-from chainfree.engine import Engine, TrainingDivergedError
+from chainfree.engine import TrainingDivergedError
 from chainfree.experiments import LatentAnomaly
 from chainfree.experiments.latent import anomaly, runs
 
@@ -83,14 +84,10 @@ def test_the_held_out_kind_is_not_trained_on_and_validation_is_of_the_training_s
         assert sorted(set(levels)) == [0, 20] and len(levels) == rows * 2 // 3
 
 
-def test_the_game_is_trained_on_the_device_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def engine(*parts: Any, device: torch.device, **settings: Any) -> Engine:
-        asked.append(device)
-        return Engine(*parts, device=device, **settings)
-
-    monkeypatch.setattr(anomaly, "Engine", engine)
+def test_the_game_is_trained_on_the_device_of_the_others(
+    devices_in: Callable[[ModuleType], list[torch.device]],
+) -> None:
+    asked = devices_in(anomaly)
     x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     schedule = runs.Schedule(seconds=0.1, probe=0.1, batch=20, device="cpu:0")
     game = anomaly.PixelGame(widths=(4, 4), generator_widths=(4,), latent=3)

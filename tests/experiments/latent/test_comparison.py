@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 
 from chainfree.datasets import scaled_pixels
 from chainfree.energies import Gaussian, TabularMixture, Tilted
-from chainfree.engine import Engine, TrainingDivergedError
+from chainfree.engine import TrainingDivergedError
 from chainfree.experiments import LatentComparison
 from chainfree.experiments.latent import comparison, methods, runs
 from chainfree.experiments.latent.methods import LatentMethod, LatentNetworks, latent_methods
@@ -256,15 +257,8 @@ def test_a_second_stage_has_latents_of_so_many_rows_by_the_posterior_of_training
     assert plain.gain is None and plain.second_stage_seconds == 0
 
 
-def test_everything_is_trained_on_the_device_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is one kind of device on every machine; its name with a number tells what was asked for."""
-    asked = []
-
-    def engine(*parts: Any, device: torch.device, **settings: Any) -> Engine:
-        asked.append(device)
-        return Engine(*parts, device=device, **settings)
-
-    monkeypatch.setattr(methods, "Engine", engine)
+def test_everything_is_trained_on_the_device(devices_in: Callable[[ModuleType], list[torch.device]]) -> None:
+    asked = devices_in(methods)
     x = scaled_pixels(runs.images_for("halves", "test")[0].x)
     schedule = runs.Schedule(seconds=2.0, batch=20, device="cpu:0")
     runs.trained(x, LatentMethod(refit=True, **REFIT), LatentNetworks(**NETWORKS), schedule, seed=0)
