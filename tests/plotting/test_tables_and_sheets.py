@@ -77,6 +77,8 @@ def test_reliability_has_a_panel_for_each_name_and_its_points_are_the_bins() -> 
     assert first.get_title(loc="left").endswith("ECE 25.0%, scaled 0.0%")
     assert second.get_title(loc="left").endswith("ECE 25.0%")
     assert len(first.collections) == 4 and len(second.collections) == 2
+    np.testing.assert_allclose(np.asarray(first.collections[1].get_offsets()), [[0.5, 0.5], [0.9, 0.9]])
+    np.testing.assert_allclose(np.asarray(first.collections[3].get_offsets()), points)
     with pytest.raises(ValueError, match="panels is empty"):
         plotting.reliability_diagrams({})
     with pytest.raises(ValueError, match="columns must"):
